@@ -50,8 +50,9 @@ type Backend interface {
 // the engine makes one for each worker.
 //
 // nonce is NonceSize bytes, chosen by the caller and unique for each Seal under
-// one key. The plaintext (Seal) or ciphertext (Open) may share its memory with
-// dst exactly, as dst = plaintext[:0], or not overlap dst's capacity at all.
+// one key. The plaintext (Seal) or ciphertext (Open) may lie exactly where the
+// output goes, as with dst = plaintext[:0]. Otherwise it must not overlap the
+// capacity of dst past its length, and ad never may.
 type AEAD interface {
 	// Seal appends the ciphertext and the tag, len(plaintext)+Overhead bytes, to
 	// dst and returns the result. After an error nothing may be used of dst's

@@ -127,15 +127,15 @@ type WriterOptions struct {
 
 // ReaderOptions may be nil; every zero value is the default.
 type ReaderOptions struct {
-	Backend       backends.Backend                // nil: the best for the container's suite on this machine
-	Context       []byte                          // what the container must be bound to; empty: nothing
-	Workers       int                             // 0: GOMAXPROCS
-	MaxMemory     int64                           // bytes for buffers; workers are lowered to keep it; 0: 1 GiB
-	Argon2        *Argon2Policy                   // nil: DefaultArgon2Policy
-	MinGeneration uint64                          // an older container is refused with ErrLimit
-	AllowUnsigned bool                            // accept slot kinds whose wrapping anyone can make (HPKE, RSA)
-	OnCatalog     func(format.CatalogEntry) error // called by Read for each record, after all data
-	Progress      func(Progress)                  // as in WriterOptions
+	Backend        backends.Backend                // nil: the best for the container's suite on this machine
+	Context        []byte                          // what the container must be bound to; empty: nothing
+	Workers        int                             // 0: GOMAXPROCS
+	MaxMemory      int64                           // bytes for buffers; workers are lowered to keep it; 0: 1 GiB
+	Argon2         *Argon2Policy                   // nil: DefaultArgon2Policy
+	MinGeneration  uint64                          // an older container is refused with ErrLimit
+	AllowAnonymous bool                            // accept slot kinds whose wrapping anyone can make (HPKE, RSA)
+	OnCatalog      func(format.CatalogEntry) error // called by Read for each record, after all data
+	Progress       func(Progress)                  // as in WriterOptions
 }
 
 // Argon2Policy bounds the work that a file can ask of a passphrase.

@@ -1,9 +1,6 @@
 package format
 
-import (
-	"encoding/binary"
-	"io"
-)
+import "encoding/binary"
 
 // A cursor goes forward through one structure and never past its end. The first
 // fault sticks: after it every read gives zeros.
@@ -22,8 +19,8 @@ func (c *cursor) fail(off int, field, reason string) {
 
 // take returns the next n bytes, aliasing the input.
 func (c *cursor) take(field string, n int) []byte {
-	if c.err == nil && n > len(c.data)-c.off {
-		c.err = &SyntaxError{c.name, field, int64(c.off), "the structure ends inside this field", io.ErrUnexpectedEOF}
+	if n > len(c.data)-c.off {
+		c.fail(c.off, field, "the structure ends inside this field")
 	}
 	if c.err != nil {
 		return nil

@@ -56,11 +56,11 @@ var ErrVersion = errors.New("container version is not supported")
 
 // A SyntaxError says which field of a structure broke which rule, and where.
 type SyntaxError struct {
-	Struct string // the structure: "header", "package", "frame", "catalog", "seek table"
+	Struct string // the structure: "header", "content", "data frame", "catalog record", …
 	Field  string // the field's name in SPEC.md
 	Offset int64  // bytes from the beginning of the structure
 	Reason string // the rule that was broken
-	Err    error  // ErrMagic, ErrVersion, io.ErrUnexpectedEOF or nil
+	Err    error  // ErrMagic, ErrVersion, io.ErrUnexpectedEOF if the input ends in the header block, or nil
 }
 
 func (e *SyntaxError) Error() string {

@@ -149,7 +149,7 @@ func ParsePrefix(prefix []byte) (headerSize int, err error) {
 		}
 	}
 	if len(prefix) < PrefixSize {
-		return 0, &SyntaxError{"header", "header block", int64(len(prefix)), "the file ends inside its header", io.ErrUnexpectedEOF}
+		return 0, shortHeader(len(prefix))
 	}
 	h := binary.LittleEndian.Uint32(prefix[offHeaderLen:])
 	if !validHeaderSize(h) {
@@ -159,6 +159,10 @@ func ParsePrefix(prefix []byte) (headerSize int, err error) {
 		return 0, &SyntaxError{Struct: "header", Field: "slots length", Offset: offSlotsLen, Reason: fmt.Sprintf("%d bytes of slots do not fit a block of %d", s, h)}
 	}
 	return int(h), nil
+}
+
+func shortHeader(n int) error {
+	return &SyntaxError{"header", "header block", int64(n), "the file ends inside its header", io.ErrUnexpectedEOF}
 }
 
 func validHeaderSize(h uint32) bool {
@@ -187,11 +191,9 @@ func ReadHeader(r io.Reader) (h *Header, block []byte, err error) {
 	}
 	block = append(make([]byte, 0, size), prefix...)[:size]
 	n, err = io.ReadFull(r, block[PrefixSize:])
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		at := PrefixSize + n
-		return nil, block[:at], &SyntaxError{"header", "header block", int64(at), "the file ends inside its header", io.ErrUnexpectedEOF}
-	} else if err != nil {
-		return nil, block[:PrefixSize+n], err
+	block = block[:PrefixSize+n]
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, block, err
 	}
 	h, err = ParseHeader(block)
 	return h, block, err
@@ -204,7 +206,10 @@ func ParseHeader(block []byte) (*Header, error) {
 	if err != nil {
 		return nil, err
 	}
-	if size != len(block) {
+	if len(block) < size {
+		return nil, shortHeader(len(block))
+	}
+	if len(block) > size {
 		return nil, &SyntaxError{Struct: "header", Field: "header length", Offset: offHeaderLen, Reason: fmt.Sprintf("is %d in a block of %d bytes", size, len(block))}
 	}
 	if crc := binary.LittleEndian.Uint32(block[size-8:]); crc != crc32.Checksum(block[:size-8], castagnoli) {

@@ -81,7 +81,7 @@ const (
 
 	maxPKCS11Mech   = 4
 	pkcs11GCM       = 1
-	pkcs11RSAOAEP   = 4
+	PKCS11RSAOAEP   = 4 // the mech that anyone can wrap with
 	maxPKCS11ID     = 64
 	maxPKCS11Label  = 64
 	pkcs11SerialLen = 16
@@ -245,7 +245,7 @@ func checkWrapped(c *cursor, s Slot) {
 			switch s.Params[0] {
 			case pkcs11GCM:
 				limit, exact = pkcs11GCMSize, 2+pkcs11GCMSize
-			case pkcs11RSAOAEP:
+			case PKCS11RSAOAEP:
 				limit = maxRSASize
 			default:
 				limit, exact = pkcs11KWSize, 2+pkcs11KWSize

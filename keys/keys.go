@@ -4,7 +4,7 @@
 // What an owner keeps is an account key (64 hex digits) or a passphrase, and the
 // container's header has a slot for each, in which the file key is wrapped:
 //
-//	key, err := keys.GenerateAccountKey()
+//	key := keys.GenerateAccountKey()
 //	w, err := engine.NewWriter(ctx, dst, []keys.Recipient{key}, nil)
 //	r, err := engine.NewReader(ctx, src, []keys.Identity{key}, nil)
 //
@@ -47,44 +47,75 @@ type Identity interface {
 	Unwrap(ctx context.Context, core format.Core, slot format.Slot) (*FileKey, error)
 }
 
-// secret is 32 bytes that nothing prints. The key types embed it and so cannot
-// be swapped for one another.
-type secret struct{ b [32]byte }
+// redacted is embedded by what must not be printed. What is secret stands behind
+// a pointer besides, because fmt walks into unexported fields of other people's
+// structs without asking, but not through pointers.
+type redacted struct{}
 
-const redacted = "[redacted key]"
+const redactedText = "[redacted]"
 
-func (*secret) String() string               { return redacted }
-func (*secret) GoString() string             { return redacted }
-func (*secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
-func (*secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+// Format keeps every verb of fmt, %x and %d too, from reaching the bytes.
+func (redacted) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redactedText)) }
 
-// Format keeps every verb, %x and %d too, from reaching the bytes.
-func (*secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+// LogValue redacts in log/slog.
+func (redacted) LogValue() slog.Value { return slog.StringValue(redactedText) }
 
-// Erase overwrites the key. It must not be used afterwards.
-func (s *secret) Erase() { clear(s.b[:]) }
+// MarshalText redacts in encoders.
+func (redacted) MarshalText() ([]byte, error) { return []byte(redactedText), nil }
+
+// secret is 32 bytes. The key types embed it and so cannot be swapped for one
+// another.
+type secret struct {
+	redacted
+	b *[32]byte
+}
+
+// Erase overwrites the key, as far as that is possible in Go. It must not be used
+// afterwards.
+func (s secret) Erase() { clear(s.b[:]) }
+
+// Bytes returns a copy of the key's 32 bytes.
+func (s secret) Bytes() []byte { return append([]byte(nil), s.b[:]...) }
+
+func randomSecret() secret {
+	s := secret{b: new([32]byte)}
+	rand.Read(s.b[:]) // never fails
+	return s
+}
+
+func secretFrom(b []byte) (secret, error) {
+	s := secret{b: new([32]byte)}
+	if len(b) != len(s.b) {
+		return secret{}, fmt.Errorf("a key has %d bytes, not %d", len(s.b), len(b))
+	}
+	copy(s.b[:], b)
+	return s, nil
+}
 
 // FileKey is FK, the key of one container (§ 4.1). The engine makes it; callers
-// see it only if they implement Recipient or Identity.
+// see it only if they implement Recipient or Identity. Whoever has it can read
+// and forge the container.
 type FileKey struct{ secret }
 
 // NewFileKey returns a fresh random file key.
-func NewFileKey() *FileKey {
-	k := new(FileKey)
-	rand.Read(k.b[:]) // never fails
-	return k
-}
+func NewFileKey() *FileKey { return &FileKey{randomSecret()} }
 
-// FileKeyFrom returns the file key with these bytes, 32 of them, which an Identity
-// got out of a slot. It keeps a copy.
+// FileKeyFrom returns the file key with these 32 bytes, which an Identity got out
+// of a slot. It keeps a copy.
 func FileKeyFrom(b []byte) (*FileKey, error) {
-	k := new(FileKey)
-	if copy(k.b[:], b) != len(b) || len(b) != len(k.b) {
-		return nil, fmt.Errorf("a file key has %d bytes, not %d", len(k.b), len(b))
-	}
-	return k, nil
+	s, err := secretFrom(b)
+	return &FileKey{s}, err
 }
 
-// Bytes returns a copy of the key, for a Recipient that wraps it. Whoever has it
-// can read and forge the container.
-func (k *FileKey) Bytes() []byte { return append([]byte(nil), k.b[:]...) }
+// AccountKey is AK, the key an owner keeps for all backups, by hand as 64 hex
+// digits or in a vault (§ 4.6). It is a Recipient and an Identity.
+type AccountKey struct{ secret }
+
+// GenerateAccountKey returns a fresh random account key.
+func GenerateAccountKey() *AccountKey { return &AccountKey{randomSecret()} }
+
+// AccountKeyFrom returns the account key with these 32 bytes. It keeps a copy.
+func AccountKeyFrom(b []byte) (*AccountKey, error) {
+	s, err := secretFrom(b)
+	return &AccountKey{s}, err
+}

@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/coffer-backup/coffer/format"
+)
+
+// zstdCompressor is the Compressor of every level but Store.
+type zstdCompressor struct{ enc *zstd.Encoder }
+
+func newZstdCompressor(level Level, segmentSize int) (Compressor, error) {
+	speed := map[Level]zstd.EncoderLevel{
+		Fast:     zstd.SpeedFastest,
+		Balanced: zstd.SpeedDefault,
+		Small:    zstd.SpeedBetterCompression,
+	}[level]
+	opts := []zstd.EOption{
+		zstd.WithEncoderLevel(speed),
+		zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(true),
+		// The only way to have a content size in frames of under 256 bytes too.
+		zstd.WithSingleSegment(true),
+	}
+	if segmentSize < 4<<20 { // the smallest default window
+		opts = append(opts, zstd.WithWindowSize(segmentSize))
+	}
+	enc, err := zstd.NewWriter(nil, opts...)
+	return zstdCompressor{enc}, err
+}
+
+func (c zstdCompressor) Name() string { return "klauspost/compress" }
+
+func (c zstdCompressor) Append(dst, src []byte) ([]byte, error) {
+	return c.enc.EncodeAll(src, dst), nil
+}
+
+// An encoder turns segments into data frames and, unless told not to, proves of
+// each that it decompresses to the segment. It is for one goroutine.
+type encoder struct {
+	comp    Compressor // nil: raw blocks
+	dec     *decoder   // nil: no check
+	scratch []byte
+}
+
+// newEncoder returns an encoder for segments of at most segmentSize bytes.
+func newEncoder(opts *WriterOptions, segmentSize int) (e *encoder, err error) {
+	e = new(encoder)
+	switch {
+	case opts.Level == Store:
+	case opts.NewCompressor != nil:
+		e.comp, err = opts.NewCompressor()
+	default:
+		e.comp, err = newZstdCompressor(opts.Level, segmentSize)
+	}
+	if err == nil && !opts.SkipCheck {
+		e.dec, err = newDecoder(segmentSize)
+	}
+	return e, err
+}
+
+// append appends a frame that holds src to dst.
+func (e *encoder) append(dst, src []byte) ([]byte, error) {
+	start := len(dst)
+	if e.comp != nil {
+		out, err := e.comp.Append(dst, src)
+		if err != nil {
+			return dst, fmt.Errorf("compressing: %w", err)
+		}
+		if len(out)-start <= format.MaxFrameSize(len(src)) {
+			return out, e.check(out[start:], src)
+		}
+	}
+	out := format.AppendStored(dst, src, uint32(xxhash.Sum64(src)))
+	return out, e.check(out[start:], src)
+}
+
+// check demands of a new frame that readers will accept it and get src. The
+// decoder is the one that restores, so that a fault of the compressor, or of this
+// machine's memory, is found while the source still exists.
+func (e *encoder) check(frame, src []byte) error {
+	size, stored, err := format.WalkFrame(frame, len(src))
+	switch {
+	case err != nil:
+	case size != len(src):
+		err = fmt.Errorf("it declares %d bytes of %d", size, len(src))
+	case e.dec == nil:
+		return nil
+	case stored: // comparing is all that decompressing would prove
+		if !format.EqualStored(frame, src) {
+			err = errNotEqual
+		}
+	default:
+		if cap(e.scratch) < size {
+			e.scratch = make([]byte, size)
+		}
+		var out []byte
+		if out, err = e.dec.decode(e.scratch[:0:size], frame); err == nil && !bytes.Equal(out, src) {
+			err = errNotEqual
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("the compressor's output was checked and is wrong, so nothing of it was written: %w", err)
+	}
+	return nil
+}
+
+var errNotEqual = fmt.Errorf("it does not decompress to its source: faulty memory, or a bug")
+
+// A decoder decompresses data frames on the goroutine that calls it: hostile
+// bytes get no other goroutine, whose panic could not be recovered.
+type decoder struct{ dec *zstd.Decoder }
+
+func newDecoder(segmentSize int) (*decoder, error) {
+	dec, err := zstd.NewReader(nil,
+		zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxMemory(uint64(segmentSize)),
+		zstd.WithDecoderMaxWindow(uint64(segmentSize)),
+		zstd.WithDecodeAllCapLimit(true))
+	if err != nil {
+		return nil, err
+	}
+	return &decoder{dec}, nil
+}
+
+// decode decompresses frame, which format.WalkFrame or a FrameWalker accepted,
+// into dst[:0]; cap(dst) is the declared size.
+func (d *decoder) decode(dst, frame []byte) (out []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the decompressor failed: %v", p)
+		}
+		if err == nil && len(out) != cap(dst) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			err = &format.SyntaxError{Struct: "data frame", Field: "blocks", Reason: err.Error(), Err: nil}
+		}
+	}()
+	return d.dec.DecodeAll(frame, dst)
+}

@@ -1,0 +1,256 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/coffer-backup/coffer/backends"
+	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/keys"
+)
+
+// A File gives random access to a container. All its methods may be called
+// concurrently. A read proves that its bytes are the writer's; only a whole read
+// (NewReader) proves that the seek table and the frames agree.
+type File struct {
+	ctx      context.Context
+	src      io.ReaderAt
+	size     int64
+	opts     ReaderOptions
+	key      *unlocked
+	backend  backends.Backend
+	warnings []string
+	damaged  error // that one header copy is damaged, or nil
+
+	packages int64
+	content  int64 // length of the content
+	index    index
+
+	mu   sync.Mutex
+	idle []*accessor // the most recently used one last
+}
+
+// Open opens the container of size bytes in src. Either copy of the header is
+// enough; see Info for which was used. It authenticates the end of the body and
+// the whole seek table, so that the sizes it tells are the writer's. Its errors
+// are those of NewReader, and a container that was cut or added to is told at
+// once.
+//
+// ctx holds for the life of the File.
+func Open(ctx context.Context, src io.ReaderAt, size int64, with []keys.Identity, opts *ReaderOptions) (*File, error) {
+	f := &File{ctx: ctx, src: src, size: size}
+	if opts != nil {
+		f.opts = *opts
+	}
+	head, tail := readCopies(src, size)
+	if head.header == nil && tail.header == nil {
+		return nil, headerError(head.err)
+	}
+	var err error
+	if f.key, err = unlock(ctx, candidates(head, tail), with, &f.opts); err != nil {
+		return nil, err
+	}
+	if _, f.backend, err = chooseBackend(f.opts.Backend, f.key.copy.header.Suite); err != nil {
+		return nil, err
+	}
+	if err := f.openEnd(head, tail); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readCopies reads both header blocks (§ 3.4).
+func readCopies(src io.ReaderAt, size int64) (head, tail headerCopy) {
+	head = headerCopy{name: "header"}
+	head.header, head.block, head.err = format.ReadHeader(io.NewSectionReader(src, 0, size))
+	tail = headerCopy{name: "tail"}
+	h := 0
+	if head.header != nil {
+		h = head.header.Size
+	} else {
+		var last [4]byte
+		if _, err := src.ReadAt(last[:], size-4); size < 4 || err != nil && err != io.EOF {
+			return head, tail
+		}
+		var ok bool
+		if h, ok = format.TailSize(last[:]); !ok {
+			return head, tail
+		}
+	}
+	if tail.offset = size - int64(h); tail.offset < int64(h) {
+		return head, tail
+	}
+	tail.header, tail.block, tail.err = format.ReadHeader(io.NewSectionReader(src, tail.offset, int64(h)))
+	if tail.header != nil && tail.header.Size != h {
+		tail.header, tail.err = nil, fmt.Errorf("it has %d bytes, and the other copy %d", tail.header.Size, h)
+	}
+	return head, tail
+}
+
+// candidates returns the sound copies, the one of higher generation first.
+func candidates(head, tail headerCopy) (c []headerCopy) {
+	for _, copy := range []headerCopy{head, tail} {
+		if copy.header != nil {
+			c = append(c, copy)
+		}
+	}
+	if len(c) == 2 && c[1].header.Generation > c[0].header.Generation {
+		c[0], c[1] = c[1], c[0]
+	}
+	return c
+}
+
+// openEnd judges the end of the body and the copy of the header that did not
+// open, and loads the seek table.
+func (f *File) openEnd(head, tail headerCopy) error {
+	other := head
+	if f.key.copy.name == head.name {
+		other = tail
+	}
+	if other.header != nil && !bytes.Equal(other.block, f.key.copy.block) && !f.key.sameFile(other.block, other.header) {
+		return &Error{other.name, other.offset, ErrAuth}
+	}
+	if err := f.openLast(); err != nil {
+		return err
+	}
+	switch {
+	case other.header == nil:
+		f.damaged = &Error{other.name, other.offset, fmt.Errorf("%w: %v", ErrDamagedCopy, other.err)}
+		f.warnings = append(f.warnings, fmt.Sprintf("the copy of the header at offset %d is damaged; the other one was used", other.offset))
+	case other.header.Generation != f.key.copy.header.Generation:
+		f.warnings = append(f.warnings, skewWarning(head.header.Generation, tail.header.Generation))
+	}
+	return f.loadIndex()
+}
+
+// bodyStart and bodyEnd are where the body lies.
+func (f *File) bodyStart() int64 { return int64(f.key.copy.header.Size) }
+func (f *File) bodyEnd() int64   { return f.size - int64(f.key.copy.header.Size) }
+
+// openLast authenticates the final package, and with it the container's length.
+func (f *File) openLast() error {
+	n, ok := format.PackageCount(f.bodyEnd() - f.bodyStart())
+	if !ok {
+		return f.diagnose()
+	}
+	f.packages = n
+	a, err := f.accessor()
+	if err != nil {
+		return err
+	}
+	defer f.release(a)
+	last, err := a.open(n - 1)
+	if errors.Is(err, ErrAuth) {
+		return f.diagnose()
+	}
+	f.content = (n-1)*format.MaxPayload + int64(len(last))
+	return err
+}
+
+// diagnose tells why the container does not end as its length says: it follows
+// the package headers to the real end, so that the error is the one a Reader gives
+// after the data.
+func (f *File) diagnose() error {
+	suite, nonce := f.key.copy.header.Suite, f.key.nonce
+	var h format.PackageHeader
+	header := func(n int64) (at int64, known bool) {
+		at = f.bodyStart() + n*format.MaxPackageSize
+		got, _ := f.src.ReadAt(h[:], at)
+		return at, got == len(h) && h.Check(suite, &nonce)
+	}
+	// The first package that is not known to be followed by another one.
+	low, high := int64(0), (f.size-f.bodyStart())/format.MaxPackageSize+1
+	for low < high {
+		mid := low + (high-low)/2
+		if _, known := header(mid); known && !h.Final() {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	at, known := header(low)
+	end := at + int64(format.PackageHeaderSize+h.Payload()+format.PackageTagSize) + f.bodyStart()
+	switch {
+	case known && h.Final() && end < f.size:
+		return &Error{"end", end, ErrTrailingData}
+	case known && h.Final() && end == f.size:
+		return &Error{fmt.Sprintf("package %d", low), at, ErrAuth}
+	case known && h.Final(), at+format.MaxPackageSize > f.size:
+		return &Error{fmt.Sprintf("package %d", low), at, ErrTruncated}
+	}
+	return &Error{fmt.Sprintf("package %d", low), at, ErrAuth}
+}
+
+// Size is the number of plaintext bytes.
+func (f *File) Size() int64 { return f.index.size }
+
+// IsArchive reports whether the container has a catalog.
+func (f *File) IsArchive() bool { return f.index.archive }
+
+// Info tells about the container.
+func (f *File) Info() Info { return f.key.info(f.warnings) }
+
+// NewReader returns a Reader that reads and judges all of the container in order.
+// If one copy of the header is damaged, it gives all data and then ErrDamagedCopy
+// instead of io.EOF.
+func (f *File) NewReader(ctx context.Context) (*Reader, error) {
+	body := io.NewSectionReader(f.src, f.bodyStart(), f.bodyEnd()-f.bodyStart())
+	r := &Reader{key: f.key, opts: f.opts}
+	err := r.start(ctx, body, func(p *openPipe, rest []byte, offset int64) error {
+		if len(rest) > 0 {
+			return &Error{"end", offset, ErrTrailingData}
+		}
+		for _, w := range f.warnings {
+			p.addWarning(w)
+		}
+		return firstError(f.damaged, expectEnd(p.src, offset))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Close frees what the File holds, but not src.
+func (f *File) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range f.idle {
+		a.stream.close()
+	}
+	f.idle = nil
+	return nil
+}
+
+// ReadAt reads plaintext as io.ReaderAt says.
+func (f *File) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, errors.New("reading at a negative offset")
+	}
+	a, err := f.accessor()
+	if err != nil {
+		return 0, err
+	}
+	defer f.release(a)
+	segment := int64(f.key.copy.header.SegmentSize())
+	for n < len(p) && off < f.index.size {
+		if err := context.Cause(f.ctx); err != nil {
+			return n, err
+		}
+		if err := a.load(off / segment); err != nil {
+			return n, err
+		}
+		m := copy(p[n:], a.plain[off%segment:])
+		n += m
+		off += int64(m)
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}

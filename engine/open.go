@@ -1,0 +1,348 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/coffer-backup/coffer/backends"
+	"github.com/coffer-backup/coffer/format"
+)
+
+// packagesPerRun is how many packages are read, and opened by one worker, at a
+// time: 1 MiB, so that the cost of a hand-over vanishes.
+const packagesPerRun = 16
+
+// An openPipe is a sealPipe backwards: fetch reads runs of packages; a worker
+// opens each; split, in order, cuts their payloads into frames; a worker
+// decompresses each; next gives them out in order.
+//
+//	src ──► fetch ─ run ──► tasks ──► worker ─► opened
+//	                  └───► opening ──► split ─ job ──► tasks ──► worker ─► decoded
+//	                                              └───► decoding ──► next, free
+//
+// The first fault in the order of the file ends the stream, after everything
+// before it was given out, however the workers were scheduled: each run and job
+// carries its error to its place in the order.
+type openPipe struct {
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	running sync.WaitGroup
+
+	src  io.Reader
+	key  *unlocked
+	tail tailCheck
+	read atomic.Int64
+
+	runs     pool[*openRun]
+	opening  chan *openRun
+	jobs     pool[*openJob]
+	decoding chan *openJob
+	tasks    chan openTask
+
+	mu   sync.Mutex
+	warn []string
+}
+
+// An openRun is some consecutive packages.
+type openRun struct {
+	sealed   []byte
+	packages []openPackage
+	number   uint64 // of the first package
+	err      error  // why nothing follows packages; io.EOF at the end of a sound file
+	step     chan struct{}
+}
+
+// An openPackage lies in its run's sealed at [from, to); its payload takes the
+// place of its ciphertext.
+type openPackage struct {
+	from, to int
+	final    bool
+	payload  []byte
+}
+
+// An openJob is one frame that has plaintext. With err it is the end instead.
+type openJob struct {
+	kind   format.FrameKind
+	offset int64 // of the frame in the container
+	frame  []byte
+	size   int // of the plaintext
+	buf    []byte
+	plain  []byte
+	err    error
+	step   chan struct{}
+}
+
+// An openTask is one of the two.
+type openTask struct {
+	run *openRun
+	job *openJob
+}
+
+// A tailCheck judges what follows the final package: rest, which was read
+// already, then src. It returns io.EOF if all is well.
+type tailCheck func(p *openPipe, rest []byte, offset int64) error
+
+// openRuns and openJobs are how many of each n workers keep busy.
+func openRuns(n int) int { return n + 2 }
+func openJobs(n int) int { return n + 2 }
+
+// openMemory is what the buffers of a pipe with n workers take, in bytes.
+func openMemory(n, segment int) int64 {
+	return int64(openJobs(n))*int64(segment+format.MaxFrameSize(segment)) +
+		int64(openRuns(n))*packagesPerRun*format.MaxPackageSize
+}
+
+func newOpenPipe(ctx context.Context, src io.Reader, key *unlocked, b backends.Backend, workers int, tail tailCheck) (*openPipe, error) {
+	runs, jobs, segment := openRuns(workers), openJobs(workers), key.copy.header.SegmentSize()
+	p := &openPipe{src: src, key: key, tail: tail}
+	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	p.runs = newPool(runs, func() *openRun {
+		return &openRun{sealed: make([]byte, packagesPerRun*format.MaxPackageSize), step: make(chan struct{}, 1)}
+	})
+	p.jobs = newPool(jobs, func() *openJob {
+		return &openJob{buf: make([]byte, segment), frame: make([]byte, 0, format.MaxFrameSize(segment)), step: make(chan struct{}, 1)}
+	})
+	p.opening, p.decoding = make(chan *openRun, runs), make(chan *openJob, jobs+1) // and the end
+	p.tasks = make(chan openTask, runs+jobs)
+	for range workers {
+		dec, err := newDecoder(segment)
+		var s *stream
+		if err == nil {
+			s, err = newStream(p.ctx, b, key.copy.header.Suite, key.bodyKey, key.nonce)
+		}
+		if err != nil {
+			p.cancel(err)
+			p.running.Wait()
+			return nil, err
+		}
+		p.running.Go(func() { p.work(s, dec) })
+	}
+	p.running.Go(p.split)
+	go p.fetch()
+	return p, nil
+}
+
+// close ends all goroutines, but for a fetch that is blocked in src: it ends when
+// that returns.
+func (p *openPipe) close() {
+	p.cancel(errReaderClosed)
+	p.running.Wait()
+}
+
+func (p *openPipe) warnings() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.warn
+}
+
+func (p *openPipe) addWarning(text string) {
+	if text != "" {
+		p.mu.Lock()
+		p.warn = append(p.warn, text)
+		p.mu.Unlock()
+	}
+}
+
+// fetch reads runs until the end of the file or the first fault that shows
+// without a key.
+func (p *openPipe) fetch() {
+	p.read.Store(int64(p.key.copy.header.Size))
+	for number, end := uint64(0), false; !end; {
+		r, ok := p.runs.get(p.ctx)
+		if !ok {
+			return
+		}
+		p.fill(r, number)
+		number += uint64(len(r.packages))
+		end = r.err != nil // read now: r is about to be others'
+		if !send(p.ctx, p.opening, r) || !send(p.ctx, p.tasks, openTask{run: r}) {
+			return
+		}
+	}
+}
+
+// fill reads a run and finds its packages. What it believes of their headers,
+// that a package is the final one and short, is proved when it is opened.
+func (p *openPipe) fill(r *openRun, number uint64) {
+	n, err := io.ReadFull(p.src, r.sealed)
+	p.read.Add(int64(n))
+	r.number, r.packages, r.err = number, r.packages[:0], nil
+	suite := p.key.copy.header.Suite
+	for at := 0; len(r.packages) < packagesPerRun; number++ {
+		if n-at < format.PackageHeaderSize {
+			r.err = p.incomplete(number, err)
+			return
+		}
+		h := format.PackageHeader(r.sealed[at:])
+		if !h.Check(suite, &p.key.nonce) || number >= format.MaxPackages {
+			r.err = p.packageError(number, ErrAuth)
+			return
+		}
+		size := format.PackageHeaderSize + h.Payload() + format.PackageTagSize
+		if n-at < size {
+			r.err = p.incomplete(number, err)
+			return
+		}
+		r.packages = append(r.packages, openPackage{from: at, to: at + size, final: h.Final()})
+		at += size
+		if h.Final() {
+			r.err = p.end(r.sealed[at:n], p.packageOffset(number)+int64(size), err)
+			return
+		}
+	}
+}
+
+// incomplete is the error when src ended, or failed with err, inside a package.
+func (p *openPipe) incomplete(number uint64, err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = ErrTruncated
+	}
+	return p.packageError(number, err)
+}
+
+// end is what follows the final package. A source that failed with err, while
+// more was read than the package, fails here too.
+func (p *openPipe) end(rest []byte, offset int64, err error) error {
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return &Error{"tail", offset, err}
+	}
+	return p.tail(p, rest, offset)
+}
+
+func (p *openPipe) packageError(number uint64, err error) error {
+	return &Error{fmt.Sprintf("package %d", number), p.packageOffset(number), authError(err)}
+}
+
+// streamTail is the tailCheck of a stream: exactly the other header block, then
+// the end.
+func streamTail(p *openPipe, rest []byte, offset int64) error {
+	size := p.key.copy.header.Size
+	tail := make([]byte, size)
+	n := copy(tail, rest)
+	if n < size {
+		m, err := io.ReadFull(p.src, tail[n:])
+		p.read.Add(int64(m))
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			err = ErrTruncated
+		}
+		if err != nil {
+			return &Error{"tail", offset, err}
+		}
+	}
+	warning, err := p.key.judgeTail(tail)
+	if err != nil {
+		return &Error{"tail", offset, err}
+	}
+	p.addWarning(warning)
+	if len(rest) > size {
+		return &Error{"end", offset + int64(size), ErrTrailingData}
+	}
+	return expectEnd(p.src, offset+int64(size))
+}
+
+// expectEnd demands that src has no more bytes.
+func expectEnd(src io.Reader, offset int64) error {
+	var one [1]byte
+	switch n, err := io.ReadFull(src, one[:]); {
+	case n > 0:
+		return &Error{"end", offset, ErrTrailingData}
+	case err == io.EOF:
+		return io.EOF
+	default:
+		return &Error{"end", offset, err}
+	}
+}
+
+// work opens runs and decompresses frames until the pipe stops.
+func (p *openPipe) work(s *stream, dec *decoder) {
+	defer s.close()
+	for {
+		t, ok := receive(p.ctx, p.tasks)
+		if !ok {
+			return
+		}
+		if r := t.run; r != nil {
+			p.open(r, s)
+			r.step <- struct{}{}
+			continue
+		}
+		j := t.job
+		j.plain, j.err = dec.decode(j.buf[:0:j.size], j.frame)
+		if j.err != nil {
+			j.err = &Error{"content", j.offset, j.err}
+		}
+		j.step <- struct{}{}
+	}
+}
+
+// open opens the packages of r in place, up to the first that is not authentic.
+func (p *openPipe) open(r *openRun, s *stream) {
+	for i := range r.packages {
+		k := &r.packages[i]
+		sealed := r.sealed[k.from:k.to]
+		var err error
+		k.payload, err = s.Open(sealed[format.PackageHeaderSize:format.PackageHeaderSize], sealed, r.number+uint64(i), k.final)
+		if err != nil {
+			r.err = p.packageError(r.number+uint64(i), err)
+			r.packages = r.packages[:i]
+			return
+		}
+	}
+}
+
+func (p *openPipe) packageOffset(number uint64) int64 {
+	return int64(p.key.copy.header.Size) + int64(number)*format.MaxPackageSize
+}
+
+// split cuts the payloads of the runs into frames.
+func (p *openPipe) split() {
+	s := newSplitter(p)
+	for {
+		r, ok := receive(p.ctx, p.opening)
+		if !ok {
+			return
+		}
+		if _, ok := receive(p.ctx, r.step); !ok {
+			return
+		}
+		for i := range r.packages {
+			if err := s.feed(r.packages[i].payload); err != nil {
+				p.finish(err)
+				return
+			}
+		}
+		if n := len(r.packages); n > 0 && r.packages[n-1].final {
+			r.err = firstError(s.end(), r.err)
+		}
+		if r.err != nil {
+			p.finish(r.err)
+			return
+		}
+		p.runs.put(r)
+	}
+}
+
+// finish queues the end of the stream behind all frames.
+func (p *openPipe) finish(err error) {
+	end := &openJob{err: err, step: make(chan struct{}, 1)}
+	end.step <- struct{}{}
+	send(p.ctx, p.decoding, end)
+}
+
+// next returns the next frame's plaintext, or the error that ends the stream.
+func (p *openPipe) next() (*openJob, error) {
+	j, ok := receive(p.ctx, p.decoding)
+	if ok {
+		_, ok = receive(p.ctx, j.step)
+	}
+	if !ok {
+		return nil, context.Cause(p.ctx)
+	}
+	return j, j.err
+}
+
+// recycle takes back a job that next gave.
+func (p *openPipe) recycle(j *openJob) { p.jobs.put(j) }

@@ -1,0 +1,68 @@
+package engine
+
+import "context"
+
+// send puts v into c, unless ctx ends first.
+func send[T any](ctx context.Context, c chan<- T, v T) bool {
+	select {
+	case c <- v:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// receive takes from c, unless ctx ends first.
+func receive[T any](ctx context.Context, c <-chan T) (v T, ok bool) {
+	select {
+	case v = <-c:
+		return v, true
+	case <-ctx.Done():
+		return v, false
+	}
+}
+
+// A pool lends a fixed number of values, made when they are first needed. It
+// bounds memory and, unlike sync.Pool, keeps what it has when the collector runs.
+// One goroutine gets, any may put.
+type pool[T any] struct {
+	free chan T
+	made int
+	make func() T
+}
+
+func newPool[T any](size int, make_ func() T) pool[T] {
+	return pool[T]{free: make(chan T, size), make: make_}
+}
+
+// get returns a value that is not lent, waiting for one if it must.
+func (p *pool[T]) get(ctx context.Context) (v T, ok bool) {
+	select {
+	case v = <-p.free:
+		return v, true
+	default:
+	}
+	if p.made < cap(p.free) {
+		p.made++
+		return p.make(), true
+	}
+	return receive(ctx, p.free)
+}
+
+func (p *pool[T]) put(v T) { p.free <- v }
+
+// drain waits until every value is back.
+func (p *pool[T]) drain(ctx context.Context) bool {
+	held := make([]T, 0, p.made)
+	for range p.made {
+		v, ok := receive(ctx, p.free)
+		if !ok {
+			return false
+		}
+		held = append(held, v)
+	}
+	for _, v := range held {
+		p.put(v)
+	}
+	return true
+}

@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/keys"
+)
+
+// defaultMaxMemory is ReaderOptions.MaxMemory unless told otherwise.
+const defaultMaxMemory = 1 << 30
+
+// A Reader decrypts a whole container in order. It is for one goroutine. What
+// Read gives is authentic; io.EOF says that it was also complete, down to the last
+// byte of the container. Every other error sticks.
+type Reader struct {
+	key   *unlocked
+	opts  ReaderOptions
+	pipe  *openPipe
+	cur   *openJob // being given out
+	rest  []byte   // what is left of cur
+	cat   catalogReader
+	plain int64
+	err   error
+}
+
+// NewReader opens the container on src with the first identity that fits and
+// authenticates its header. It reads src to its end, and an error if bytes follow
+// the container. Errors of opening are those of package format for what is no
+// container, keys.ErrNoMatch, ErrAuth, ErrContext and ErrLimit.
+//
+// Cancelling ctx makes Read fail with its cause; a Read of src that blocks is not
+// interrupted.
+func NewReader(ctx context.Context, src io.Reader, with []keys.Identity, opts *ReaderOptions) (*Reader, error) {
+	r := new(Reader)
+	if opts != nil {
+		r.opts = *opts
+	}
+	h, block, err := format.ReadHeader(src)
+	if err != nil {
+		return nil, headerError(err)
+	}
+	head := headerCopy{name: "header", block: block, header: h}
+	if r.key, err = unlock(ctx, []headerCopy{head}, with, &r.opts); err != nil {
+		return nil, err
+	}
+	return r, r.start(ctx, src, streamTail)
+}
+
+// headerError gives an error of format.ReadHeader its place and class.
+func headerError(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: %w", ErrTruncated, err)
+	}
+	return &Error{"header", 0, err}
+}
+
+// start begins to read the body, of which src gives the first byte next.
+func (r *Reader) start(ctx context.Context, src io.Reader, tail tailCheck) error {
+	workers, err := r.opts.workers(r.key.copy.header)
+	if err != nil {
+		return err
+	}
+	_, backend, err := chooseBackend(r.opts.Backend, r.key.copy.header.Suite)
+	if err != nil {
+		return err
+	}
+	r.pipe, err = newOpenPipe(ctx, src, r.key, backend, workers, tail)
+	return err
+}
+
+// workers settles how many workers fit MaxMemory.
+func (o *ReaderOptions) workers(h *format.Header) (int, error) {
+	n, limit := o.Workers, o.MaxMemory
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	if limit <= 0 {
+		limit = defaultMaxMemory
+	}
+	for n > 1 && openMemory(n, h.SegmentSize()) > limit {
+		n--
+	}
+	if need := openMemory(n, h.SegmentSize()); need > limit {
+		return 0, fmt.Errorf("%w: segments of %d KiB need %d MiB of memory, and MaxMemory is %d MiB", ErrLimit, h.SegmentSize()>>10, need>>20, limit>>20)
+	}
+	return n, nil
+}
+
+// Info tells about the container. Warnings may grow until Read returns io.EOF.
+func (r *Reader) Info() Info {
+	return r.key.info(r.pipe.warnings())
+}
+
+func (u *unlocked) info(warnings []string) Info {
+	return Info{Header: u.copy.header, SlotKind: u.slotKind, SenderAuthenticated: !u.public, Warnings: warnings}
+}
+
+// Read gives plaintext.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, r.err
+	}
+	if err := r.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(p, r.rest)
+	r.advance(n)
+	return n, nil
+}
+
+// WriteTo gives all the rest of the plaintext to w, without the copy that Read
+// makes.
+func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
+	for {
+		if err := r.fill(); err == io.EOF {
+			return n, nil
+		} else if err != nil {
+			return n, err
+		}
+		m, err := w.Write(r.rest)
+		n += int64(m)
+		if err == nil && m < len(r.rest) {
+			err = io.ErrShortWrite
+		}
+		r.advance(m)
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// advance says that n bytes of rest were given out.
+func (r *Reader) advance(n int) {
+	r.rest = r.rest[n:]
+	r.plain += int64(n)
+	if r.opts.Progress != nil && len(r.rest) == 0 {
+		r.opts.Progress(Progress{Plain: r.plain, Sealed: r.pipe.read.Load()})
+	}
+}
+
+// fill makes rest not empty, or fails.
+func (r *Reader) fill() error {
+	for r.err == nil && len(r.rest) == 0 {
+		if r.cur != nil {
+			r.pipe.recycle(r.cur)
+			r.cur = nil
+		}
+		var err error
+		if r.cur, err = r.pipe.next(); err != nil {
+			r.stop(err)
+			break
+		}
+		if r.cur.kind == format.FrameData {
+			r.rest = r.cur.plain
+		} else if err := r.catalog(r.cur); err != nil {
+			r.stop(err)
+		}
+	}
+	return r.err
+}
+
+// stop ends the reading with err.
+func (r *Reader) stop(err error) {
+	r.err = err
+	r.pipe.close()
+}
+
+// catalog judges the records of a catalog frame, and gives them to who wants them.
+func (r *Reader) catalog(j *openJob) error {
+	var refused error
+	err := r.cat.parse(j.plain, func(e format.CatalogEntry) bool {
+		if r.opts.OnCatalog != nil {
+			refused = r.opts.OnCatalog(e)
+		}
+		return refused == nil
+	})
+	if err != nil {
+		return &Error{"catalog", j.offset, err}
+	}
+	return refused
+}
+
+// Close frees what the Reader holds. It says nothing about the container.
+func (r *Reader) Close() error {
+	r.stop(firstError(r.err, errReaderClosed))
+	r.rest = nil
+	return nil
+}
+
+var errReaderClosed = errors.New("the reader is closed")
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

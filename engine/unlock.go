@@ -1,0 +1,233 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+
+	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/keys"
+)
+
+// headerCopy is one of the two header blocks of a container.
+type headerCopy struct {
+	name   string // "header" or "tail"
+	offset int64
+	block  []byte
+	header *format.Header
+	err    error // why header is nil
+}
+
+// unlocked is a container whose file key was found and whose header is authentic.
+type unlocked struct {
+	copy     headerCopy
+	schedule *keys.Schedule
+	bodyKey  []byte
+	nonce    format.Nonce
+	slotKind format.Kind
+	public   bool // anyone could have made the slot
+}
+
+// The order in which slots are tried: cheap first, a person's patience last.
+var unlockOrder = []format.Kind{format.KindAccount, format.KindHPKE, format.KindPKCS11, format.KindTink, format.KindPassphrase}
+
+// Attempts at slots whose keys are elsewhere (§ 4.5), per kind and open.
+const maxRemoteAttempts = 4
+
+// unlock finds the file key in the candidates, best first, and authenticates the
+// header it came from (§ 8). The first slot that opens decides.
+func unlock(ctx context.Context, candidates []headerCopy, with []keys.Identity, opts *ReaderOptions) (*unlocked, error) {
+	u := unlocker{ctx: ctx, with: with, opts: opts, policy: DefaultArgon2Policy, tried: make(map[string]bool)}
+	if opts.Argon2 != nil {
+		u.policy = *opts.Argon2
+	}
+	for _, c := range candidates {
+		fk, slot, err := u.findKey(c.header)
+		if err != nil {
+			return nil, &Error{c.name, c.offset, err}
+		}
+		if fk == nil {
+			continue
+		}
+		defer fk.Erase()
+		found := &unlocked{copy: c, slotKind: slot.Kind, public: isPublic(slot)}
+		if err := found.authenticate(fk, opts); err != nil {
+			return nil, &Error{c.name, c.offset, err}
+		}
+		return found, nil
+	}
+	return nil, u.failure()
+}
+
+// authenticate verifies the MAC under fk, then the context and the caller's
+// policy, in that order, and derives the keys of the body.
+func (u *unlocked) authenticate(fk *keys.FileKey, opts *ReaderOptions) error {
+	h := u.copy.header
+	u.schedule = keys.NewSchedule(fk, &h.Salt)
+	if !u.schedule.VerifyHeader(u.copy.block, &h.MAC) {
+		return ErrAuth
+	}
+	if h.HasContext() != (len(opts.Context) > 0) {
+		if h.HasContext() {
+			return fmt.Errorf("%w: the container is bound to one, and none was given", ErrContext)
+		}
+		return fmt.Errorf("%w: one was given, and the container has none", ErrContext)
+	}
+	if h.HasContext() {
+		tag := u.schedule.ContextTag(opts.Context)
+		if subtle.ConstantTimeCompare(tag[:], h.ContextTag[:]) != 1 {
+			return ErrContext
+		}
+	}
+	if h.Generation < opts.MinGeneration {
+		return fmt.Errorf("%w: the container has generation %d, and at least %d is wanted: an old header was put back", ErrLimit, h.Generation, opts.MinGeneration)
+	}
+	u.bodyKey, u.nonce = u.schedule.Body(h.Core(), opts.Context)
+	return nil
+}
+
+// unlocker keeps the limits on work across the copies of the header.
+type unlocker struct {
+	ctx     context.Context
+	with    []keys.Identity
+	opts    *ReaderOptions
+	policy  Argon2Policy
+	tried   map[string]bool // slots of an earlier copy
+	remote  map[format.Kind]int
+	runs    int
+	workKiB uint64
+	limited error // why a slot was not tried
+	failed  error // an attempt that could not be made
+}
+
+// failure is the error when no slot opened.
+func (u *unlocker) failure() error {
+	switch {
+	case u.failed != nil:
+		return u.failed
+	case u.limited != nil:
+		return u.limited
+	}
+	return keys.ErrNoMatch
+}
+
+// findKey tries every slot of h that the identities could open, each once. The
+// error is one that ends the search.
+func (u *unlocker) findKey(h *format.Header) (*keys.FileKey, format.Slot, error) {
+	core := h.Core()
+	var seen []string
+	defer func() {
+		for _, s := range seen {
+			u.tried[s] = true
+		}
+	}()
+	for _, kind := range unlockOrder {
+		for _, e := range h.Entries {
+			slot, known, err := e.Slot()
+			if err != nil || !known || slot.Kind != kind || u.tried[string(e.Data)] {
+				continue
+			}
+			seen = append(seen, string(e.Data))
+			for _, id := range u.with {
+				if id.Kind() != kind || !u.mayTry(slot) {
+					continue
+				}
+				fk, err := id.Unwrap(u.ctx, core, slot)
+				if err == nil {
+					return fk, slot, nil
+				}
+				if u.ctx.Err() != nil {
+					return nil, slot, context.Cause(u.ctx)
+				}
+				if !errors.Is(err, keys.ErrNoMatch) && u.failed == nil {
+					u.failed = fmt.Errorf("opening the %v slot: %w", kind, err)
+				}
+			}
+		}
+	}
+	return nil, format.Slot{}, nil
+}
+
+// mayTry counts an attempt, and refuses it if it would pass a limit.
+func (u *unlocker) mayTry(slot format.Slot) bool {
+	limit := func(text string, args ...any) bool {
+		if u.limited == nil {
+			u.limited = fmt.Errorf("%w: "+text, append([]any{ErrLimit}, args...)...)
+		}
+		return false
+	}
+	switch slot.Kind {
+	case format.KindPassphrase:
+		p, err := slot.PassphraseParams()
+		if err != nil {
+			return false
+		}
+		work := uint64(p.Time) * uint64(p.MemoryKiB)
+		if p.MemoryKiB > u.policy.MaxMemoryKiB {
+			return limit("a passphrase slot asks for %d MiB of memory, and %d MiB are allowed", p.MemoryKiB>>10, u.policy.MaxMemoryKiB>>10)
+		}
+		if u.runs+1 > u.policy.MaxRuns || u.workKiB+work > u.policy.MaxWorkKiB {
+			return limit("the passphrase slots ask for more work than is allowed for one file")
+		}
+		u.runs++
+		u.workKiB += work
+	case format.KindPKCS11, format.KindTink, format.KindHPKE:
+		if isPublic(slot) && !u.opts.AllowAnonymous && !u.onlyPublic() {
+			return limit("a %v slot is one that anyone can make, and the caller does not allow those", slot.Kind)
+		}
+		if slot.Kind == format.KindHPKE {
+			break
+		}
+		if u.remote == nil {
+			u.remote = make(map[format.Kind]int)
+		}
+		if u.remote[slot.Kind]++; u.remote[slot.Kind] > maxRemoteAttempts {
+			return limit("more than %d slots of kind %v", maxRemoteAttempts, slot.Kind)
+		}
+	}
+	return true
+}
+
+// onlyPublic reports whether the caller has no other identities than ones for
+// public-key slots, and so cannot have meant to refuse them.
+func (u *unlocker) onlyPublic() bool {
+	for _, id := range u.with {
+		if id.Kind() != format.KindHPKE {
+			return false
+		}
+	}
+	return true
+}
+
+// isPublic reports whether anyone could have made the slot (§ 4.5).
+func isPublic(slot format.Slot) bool {
+	return slot.Kind == format.KindHPKE || slot.Kind == format.KindPKCS11 && slot.Params[0] == format.PKCS11RSAOAEP
+}
+
+// judgeTail compares the tail that follows the data of a stream with the header
+// that opened it (§ 3.4). skew says that the tail is of another generation.
+func (u *unlocked) judgeTail(tail []byte) (skew string, err error) {
+	if bytes.Equal(tail, u.copy.block) {
+		return "", nil
+	}
+	h, err := format.ParseHeader(tail)
+	if err != nil || !u.sameFile(tail, h) {
+		return "", ErrAuth
+	}
+	return skewWarning(u.copy.header.Generation, h.Generation), nil
+}
+
+// sameFile reports whether another header block belongs to the same container and
+// was made by a holder of its file key.
+func (u *unlocked) sameFile(block []byte, h *format.Header) bool {
+	return h.Core() == u.copy.header.Core() && h.Size == u.copy.header.Size && u.schedule.VerifyHeader(block, &h.MAC)
+}
+
+func skewWarning(head, tail uint64) string {
+	if head > tail {
+		return fmt.Sprintf("the header has generation %d and its copy at the end %d: no interrupted rewrap leaves that, so an old copy may have been put back", head, tail)
+	}
+	return fmt.Sprintf("the header has generation %d and its copy at the end %d: a rewrap was interrupted, and should be run again", head, tail)
+}
