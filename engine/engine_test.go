@@ -68,13 +68,21 @@ func seal(t testing.TB, plain []byte, opts *engine.WriterOptions, catalog ...for
 }
 
 // open reads a container with the sequential reader.
-func open(container []byte, opts *engine.ReaderOptions) ([]byte, error) {
+func open(container []byte, opts *engine.ReaderOptions, atEnd ...func(*engine.Reader)) ([]byte, error) {
 	r, err := engine.NewReader(context.Background(), bytes.NewReader(container), []keys.Identity{testKey}, opts)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	return io.ReadAll(r)
+	plain, err := io.ReadAll(r)
+	for _, f := range atEnd {
+		f(r)
+	}
+	return plain, err
+}
+
+func openStream(container []byte, opts *engine.ReaderOptions) ([]byte, error) {
+	return open(container, opts)
 }
 
 // openFile opens a container for random access and reads it twice: at random,
@@ -111,7 +119,7 @@ func TestRoundTrip(t *testing.T) {
 					plain := make(size, uint64(i))
 					opts := &engine.WriterOptions{Suite: suite, Level: level, SegmentSize: seg, Workers: 1 + i%3, Pad: i%2 == 1, SkipCheck: i%4 == 3}
 					c := seal(t, plain, opts)
-					for name, read := range map[string]func([]byte, *engine.ReaderOptions) ([]byte, error){"stream": open, "file": openFile} {
+					for name, read := range map[string]func([]byte, *engine.ReaderOptions) ([]byte, error){"stream": openStream, "file": openFile} {
 						got, err := read(c, &engine.ReaderOptions{Workers: 1 + i%4})
 						if err != nil || !bytes.Equal(got, plain) {
 							t.Fatalf("%s, %v, %v, %d bytes: got %d bytes, %v", name, level, suite, size, len(got), err)

@@ -26,6 +26,7 @@ type File struct {
 	warnings []string
 	damaged  error // that one header copy is damaged, or nil
 
+	bodyEnd  int64
 	packages int64
 	content  int64 // length of the content
 	index    index
@@ -122,68 +123,87 @@ func (f *File) openEnd(head, tail headerCopy) error {
 	case other.header == nil:
 		f.damaged = &Error{other.name, other.offset, fmt.Errorf("%w: %v", ErrDamagedCopy, other.err)}
 		f.warnings = append(f.warnings, fmt.Sprintf("the copy of the header at offset %d is damaged; the other one was used", other.offset))
-	case other.header.Generation != f.key.copy.header.Generation:
+	case !bytes.Equal(other.block, f.key.copy.block):
 		f.warnings = append(f.warnings, skewWarning(head.header.Generation, tail.header.Generation))
 	}
 	return f.loadIndex()
 }
 
-// bodyStart and bodyEnd are where the body lies.
+// bodyStart is where the body begins, and the length of both header blocks.
 func (f *File) bodyStart() int64 { return int64(f.key.copy.header.Size) }
-func (f *File) bodyEnd() int64   { return f.size - int64(f.key.copy.header.Size) }
 
 // openLast authenticates the final package, and with it the container's length.
 func (f *File) openLast() error {
-	n, ok := format.PackageCount(f.bodyEnd() - f.bodyStart())
+	n, ok := format.PackageCount(f.size - 2*f.bodyStart())
 	if !ok {
 		return f.diagnose()
 	}
-	f.packages = n
-	a, err := f.accessor()
-	if err != nil {
-		return err
-	}
-	defer f.release(a)
-	last, err := a.open(n - 1)
+	f.packages, f.bodyEnd = n, f.size-f.bodyStart()
+	last, err := f.openPackage(n - 1)
 	if errors.Is(err, ErrAuth) {
 		return f.diagnose()
 	}
-	f.content = (n-1)*format.MaxPayload + int64(len(last))
+	f.content = (n-1)*format.MaxPayload + int64(last)
 	return err
 }
 
-// diagnose tells why the container does not end as its length says: it follows
-// the package headers to the real end, so that the error is the one a Reader gives
-// after the data.
+// openPackage authenticates one package and returns the length of its payload.
+func (f *File) openPackage(number int64) (payload int, err error) {
+	a, err := f.accessor()
+	if err != nil {
+		return 0, err
+	}
+	defer f.release(a)
+	p, err := a.open(number)
+	return len(p), err
+}
+
+// diagnose tells why the container does not end as its length says. It follows
+// the package headers to the real end and goes on from there as a Reader would,
+// so that both give the same class of error.
 func (f *File) diagnose() error {
 	suite, nonce := f.key.copy.header.Suite, f.key.nonce
 	var h format.PackageHeader
-	header := func(n int64) (at int64, known bool) {
-		at = f.bodyStart() + n*format.MaxPackageSize
-		got, _ := f.src.ReadAt(h[:], at)
-		return at, got == len(h) && h.Check(suite, &nonce)
+	header := func(n int64) (known bool) {
+		got, _ := f.src.ReadAt(h[:], f.bodyStart()+n*format.MaxPackageSize)
+		return got == len(h) && h.Check(suite, &nonce)
 	}
 	// The first package that is not known to be followed by another one.
 	low, high := int64(0), (f.size-f.bodyStart())/format.MaxPackageSize+1
 	for low < high {
 		mid := low + (high-low)/2
-		if _, known := header(mid); known && !h.Final() {
+		if header(mid) && !h.Final() {
 			low = mid + 1
 		} else {
 			high = mid
 		}
 	}
-	at, known := header(low)
-	end := at + int64(format.PackageHeaderSize+h.Payload()+format.PackageTagSize) + f.bodyStart()
-	switch {
-	case known && h.Final() && end < f.size:
-		return &Error{"end", end, ErrTrailingData}
-	case known && h.Final() && end == f.size:
-		return &Error{fmt.Sprintf("package %d", low), at, ErrAuth}
-	case known && h.Final(), at+format.MaxPackageSize > f.size:
-		return &Error{fmt.Sprintf("package %d", low), at, ErrTruncated}
+	at := f.bodyStart() + low*format.MaxPackageSize
+	fail := func(err error) error { return &Error{fmt.Sprintf("package %d", low), at, err} }
+	if f.size-at < format.PackageHeaderSize {
+		return fail(ErrTruncated)
 	}
-	return &Error{fmt.Sprintf("package %d", low), at, ErrAuth}
+	if !header(low) || !h.Final() {
+		return fail(ErrAuth)
+	}
+	f.packages, f.bodyEnd = low+1, at+int64(format.PackageHeaderSize+h.Payload()+format.PackageTagSize)
+	if f.size < f.bodyEnd {
+		return fail(ErrTruncated)
+	}
+	if _, err := f.openPackage(low); err != nil {
+		return err
+	}
+	if f.size < f.bodyEnd+f.bodyStart() {
+		return &Error{"tail", f.bodyEnd, ErrTruncated}
+	}
+	tail := make([]byte, f.bodyStart())
+	if _, err := f.src.ReadAt(tail, f.bodyEnd); err != nil && err != io.EOF {
+		return &Error{"tail", f.bodyEnd, err}
+	}
+	if _, err := f.key.judgeTail(tail); err != nil {
+		return &Error{"tail", f.bodyEnd, err}
+	}
+	return &Error{"end", f.bodyEnd + f.bodyStart(), ErrTrailingData}
 }
 
 // Size is the number of plaintext bytes.
@@ -199,7 +219,7 @@ func (f *File) Info() Info { return f.key.info(f.warnings) }
 // If one copy of the header is damaged, it gives all data and then ErrDamagedCopy
 // instead of io.EOF.
 func (f *File) NewReader(ctx context.Context) (*Reader, error) {
-	body := io.NewSectionReader(f.src, f.bodyStart(), f.bodyEnd()-f.bodyStart())
+	body := io.NewSectionReader(f.src, f.bodyStart(), f.bodyEnd-f.bodyStart())
 	r := &Reader{key: f.key, opts: f.opts}
 	err := r.start(ctx, body, func(p *openPipe, rest []byte, offset int64) error {
 		if len(rest) > 0 {

@@ -263,7 +263,7 @@ func (a *accessor) open(number int64) ([]byte, error) {
 		a.sealed = make([]byte, format.MaxPackageSize)
 	}
 	at := a.f.bodyStart() + number*format.MaxPackageSize
-	sealed := a.sealed[:min(format.MaxPackageSize, a.f.bodyEnd()-at)]
+	sealed := a.sealed[:min(format.MaxPackageSize, a.f.bodyEnd-at)]
 	part := fmt.Sprintf("package %d", number)
 	if n, err := a.f.src.ReadAt(sealed, at); n < len(sealed) {
 		if err == io.EOF {

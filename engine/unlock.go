@@ -229,5 +229,8 @@ func skewWarning(head, tail uint64) string {
 	if head > tail {
 		return fmt.Sprintf("the header has generation %d and its copy at the end %d: no interrupted rewrap leaves that, so an old copy may have been put back", head, tail)
 	}
+	if head == tail {
+		return fmt.Sprintf("the header and its copy at the end differ, and both have generation %d", head)
+	}
 	return fmt.Sprintf("the header has generation %d and its copy at the end %d: a rewrap was interrupted, and should be run again", head, tail)
 }

@@ -251,7 +251,11 @@ func (w *Writer) release() {
 // finish writes everything that follows the data (§ 6): catalog, padding, seek
 // table, and the tail.
 func (w *Writer) finish() error {
-	if w.cur != nil && w.cur.filled > 0 {
+	switch {
+	case w.cur == nil:
+	case w.cur.filled == 0: // ReadFrom asked for room and got io.EOF
+		w.pipe.jobs.put(w.cur)
+	default:
 		if err := w.flush(); err != nil {
 			return err
 		}
