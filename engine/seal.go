@@ -36,6 +36,7 @@ type sealPipe struct {
 	writing chan *sealJob
 
 	maxFrame int
+	store    bool
 	last     *stream // seals the final package
 
 	// Owned by place, and by the Writer's goroutine when the pipe is drained.
@@ -71,11 +72,17 @@ const (
 	stageSeal
 )
 
-// segment returns the plaintext buffer of n bytes.
-func (j *sealJob) segment(n int) []byte { return j.buf[:n] }
+// room returns where the next bytes of a segment of size bytes go. At level Store
+// that is their place in the frame, so that they are not copied again.
+func (p *sealPipe) room(j *sealJob, size int) []byte {
+	if p.store {
+		return format.StoredRoom(j.frame[:cap(j.frame)], j.filled, size)
+	}
+	return j.buf[j.filled:size]
+}
 
 func newSealPipe(ctx context.Context, dst io.Writer, w *Writer, backend backends.Backend, key []byte, nonce format.Nonce) (*sealPipe, error) {
-	p := &sealPipe{dst: dst, maxFrame: format.MaxFrameSize(w.segment), progress: w.opts.Progress}
+	p := &sealPipe{dst: dst, maxFrame: format.MaxFrameSize(w.segment), store: w.opts.Level == Store, progress: w.opts.Progress}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	// One job is being filled, one for each worker, and as many wait for their
 	// turn or for dst; large segments get fewer.
@@ -184,7 +191,7 @@ func (p *sealPipe) work(s *stream, enc *encoder) {
 		}
 		var err error
 		if j.stage == stageCompress {
-			j.frame, err = enc.append(j.frame[:0], j.buf[:j.filled])
+			err = p.encode(j, enc)
 		} else {
 			err = j.seal(s)
 		}
@@ -194,6 +201,16 @@ func (p *sealPipe) work(s *stream, enc *encoder) {
 		}
 		j.step <- struct{}{}
 	}
+}
+
+// encode makes the frame of the job's segment.
+func (p *sealPipe) encode(j *sealJob, enc *encoder) (err error) {
+	if p.store {
+		j.frame, err = enc.store(j.frame[:cap(j.frame)], j.filled)
+	} else {
+		j.frame, err = enc.append(j.frame[:0], j.buf[:j.filled])
+	}
+	return err
 }
 
 // place gives each frame its place in the content and its packages.

@@ -186,7 +186,7 @@ func (w *Writer) room() ([]byte, error) {
 		}
 		w.cur = j
 	}
-	return w.cur.segment(w.segment)[w.cur.filled:], nil
+	return w.pipe.room(w.cur, w.segment), nil
 }
 
 // filled says that n bytes of the room were used.

@@ -3,6 +3,7 @@ package format
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // Wire numbers of the content's frames (§ 6), sizes in bytes.
@@ -168,23 +169,48 @@ func WalkFrame(frame []byte, maxContent int) (content int, stored bool, err erro
 	}
 }
 
-// AppendStored appends a data frame of raw blocks that holds content to dst
-// (level "store"). checksum is the low 32 bits of XXH64 of content with seed 0.
-func AppendStored(dst, content []byte, checksum uint32) []byte {
-	dst = binary.LittleEndian.AppendUint32(dst, zstdMagic)
-	dst = append(dst, 2<<6|fhdSingleSegment|fhdChecksum)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(content)))
-	for first := true; first || len(content) > 0; first = false {
-		n := min(len(content), maxBlockSize)
+// storedHeaderSize is the header of the stored frames that are made here: magic,
+// descriptor, and a content size of 4 bytes whatever it is, so that content can be
+// put in its place before its size is known.
+const storedHeaderSize = 4 + 1 + 4
+
+// StoredRoom returns where in frame, the buffer of a stored data frame, content
+// goes from offset off on, up to the end of its block but not past limit bytes of
+// content. FinishStored makes a frame of the buffer.
+func StoredRoom(frame []byte, off, limit int) []byte {
+	begin := storedHeaderSize + blockHeaderSize*(1+off/maxBlockSize) + off
+	n := min(maxBlockSize-off%maxBlockSize, limit-off)
+	return frame[begin : begin+n]
+}
+
+// FinishStored writes everything but the content, of size bytes, into frame, whose
+// capacity is at least MaxFrameSize(size), and returns it with its length.
+// checksum is the low 32 bits of XXH64 of the content with seed 0.
+func FinishStored(frame []byte, size int, checksum uint32) []byte {
+	head := append(binary.LittleEndian.AppendUint32(frame[:0], zstdMagic), 2<<6|fhdSingleSegment|fhdChecksum)
+	frame = binary.LittleEndian.AppendUint32(head, uint32(size))
+	for off := 0; off == 0 || off < size; off += maxBlockSize {
+		n := min(maxBlockSize, size-off)
 		v := n<<3 | blockRaw<<1
-		if n == len(content) {
+		if off+n == size {
 			v |= 1
 		}
-		dst = append(dst, byte(v), byte(v>>8), byte(v>>16))
-		dst = append(dst, content[:n]...)
-		content = content[n:]
+		frame = append(frame, byte(v), byte(v>>8), byte(v>>16))
+		frame = frame[:len(frame)+n]
 	}
-	return binary.LittleEndian.AppendUint32(dst, checksum)
+	return binary.LittleEndian.AppendUint32(frame, checksum)
+}
+
+// AppendStored appends a stored data frame that holds content to dst. checksum is
+// as in FinishStored.
+func AppendStored(dst, content []byte, checksum uint32) []byte {
+	start := len(dst)
+	dst = slices.Grow(dst, MaxFrameSize(len(content)))
+	frame := dst[start:cap(dst)]
+	for off := 0; off < len(content); {
+		off += copy(StoredRoom(frame, off, len(content)), content[off:])
+	}
+	return dst[:start+len(FinishStored(frame, len(content), checksum))]
 }
 
 // EqualStored reports whether frame, which WalkFrame found to be stored, holds
