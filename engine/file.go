@@ -93,17 +93,17 @@ func readCopies(src io.ReaderAt, size int64) (head, tail headerCopy) {
 	return head, tail
 }
 
-// candidates returns the sound copies, the one of higher generation first.
-func candidates(head, tail headerCopy) (c []headerCopy) {
-	for _, copy := range []headerCopy{head, tail} {
-		if copy.header != nil {
-			c = append(c, copy)
-		}
+// candidates returns the copies that may open the file, best first (§ 3.4.3).
+func candidates(head, tail headerCopy) []headerCopy {
+	switch {
+	case head.header == nil:
+		return []headerCopy{tail}
+	case tail.header == nil || tail.header.Core() != head.header.Core():
+		return []headerCopy{head}
+	case tail.header.Generation > head.header.Generation:
+		return []headerCopy{tail, head}
 	}
-	if len(c) == 2 && c[1].header.Generation > c[0].header.Generation {
-		c[0], c[1] = c[1], c[0]
-	}
-	return c
+	return []headerCopy{head, tail}
 }
 
 // openEnd judges the end of the body and the copy of the header that did not

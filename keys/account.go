@@ -13,7 +13,7 @@ import (
 // ID is a hint that tells account keys apart (§ 4.5). It gives nothing of the key
 // away, but links what carries it.
 func (k *AccountKey) ID() (id [format.KeyIDSize]byte) {
-	copy(id[:], expand(k.b[:], labelKeyID, len(id)))
+	copy(id[:], expand(k.raw(), labelKeyID, len(id)))
 	return id
 }
 
@@ -52,7 +52,7 @@ func (k *AccountKey) Unwrap(_ context.Context, core format.Core, slot format.Slo
 }
 
 func (k *AccountKey) kek(slot format.Slot) []byte {
-	kek, err := hkdf.Key(sha256.New, k.b[:], slot.Salt[:], labelKEKAccount, 32)
+	kek, err := hkdf.Key(sha256.New, k.raw(), slot.Salt[:], labelKEKAccount, 32)
 	if err != nil {
 		panic("keys: internal error: " + err.Error())
 	}

@@ -45,7 +45,7 @@ type Schedule struct{ prk secret }
 
 // NewSchedule starts the schedule of the file key and the header's salt.
 func NewSchedule(fk *FileKey, salt *[format.SaltSize]byte) *Schedule {
-	prk, err := hkdf.Extract(sha256.New, fk.b[:], salt[:])
+	prk, err := hkdf.Extract(sha256.New, fk.raw(), salt[:])
 	if err != nil { // only in a FIPS mode that forbids short keys; ours has 32 bytes
 		panic("keys: internal error: " + err.Error())
 	}
@@ -56,7 +56,7 @@ func NewSchedule(fk *FileKey, salt *[format.SaltSize]byte) *Schedule {
 // HeaderMAC returns the MAC of an encoded header block (§ 4.3). It is also the
 // commitment to the file key: no second key gives the same MAC.
 func (s *Schedule) HeaderMAC(block []byte) [32]byte {
-	return hmac256(expand(s.prk.b[:], labelHeaderMAC, 32), format.MACInput(block))
+	return hmac256(expand(s.prk.raw(), labelHeaderMAC, 32), format.MACInput(block))
 }
 
 // VerifyHeader reports, in constant time, whether mac is the MAC of block.
@@ -69,7 +69,7 @@ func (s *Schedule) VerifyHeader(block []byte, mac *[32]byte) bool {
 // (§ 4.2).
 func (s *Schedule) ContextTag(context []byte) (tag [format.ContextTagSize]byte) {
 	h := sha256.Sum256(context)
-	copy(tag[:], expand(s.prk.b[:], labelContext+string(h[:]), len(tag)))
+	copy(tag[:], expand(s.prk.raw(), labelContext+string(h[:]), len(tag)))
 	return tag
 }
 
@@ -78,8 +78,8 @@ func (s *Schedule) ContextTag(context []byte) (tag [format.ContextTagSize]byte) 
 func (s *Schedule) Body(core format.Core, context []byte) (key []byte, nonce format.Nonce) {
 	coreHash, contextHash := sha256.Sum256(core[:]), sha256.Sum256(context)
 	bound := string(coreHash[:]) + string(contextHash[:])
-	key = expand(s.prk.b[:], labelBodyKey+bound, 32)
-	copy(nonce[:], expand(s.prk.b[:], labelBodyNonce+bound, len(nonce)))
+	key = expand(s.prk.raw(), labelBodyKey+bound, 32)
+	copy(nonce[:], expand(s.prk.raw(), labelBodyNonce+bound, len(nonce)))
 	nonce[0] &^= 0x80
 	clear(nonce[8:])
 	return key, nonce
@@ -103,7 +103,7 @@ func bind(core format.Core, slot format.Slot) string {
 func wrap(kek []byte, core format.Core, slot format.Slot, fk *FileKey) []byte {
 	b := bind(core, slot)
 	out := make([]byte, 32, format.WrappedSize)
-	subtle.XORBytes(out, fk.b[:], expand(kek, labelWrapPad+b, 32))
+	subtle.XORBytes(out, fk.raw(), expand(kek, labelWrapPad+b, 32))
 	tag := hmac256(expand(kek, labelWrapMAC+b, 32), out)
 	return append(out, tag[:]...)
 }
@@ -116,7 +116,7 @@ func unwrap(kek []byte, core format.Core, slot format.Slot) (*FileKey, error) {
 	if subtle.ConstantTimeCompare(want[:], tag) != 1 {
 		return nil, ErrNoMatch
 	}
-	fk := &FileKey{secret{b: new([32]byte)}}
-	subtle.XORBytes(fk.b[:], c, expand(kek, labelWrapPad+b, 32))
+	fk := &FileKey{newSecret()}
+	subtle.XORBytes(fk.raw(), c, expand(kek, labelWrapPad+b, 32))
 	return fk, nil
 }

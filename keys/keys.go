@@ -16,6 +16,7 @@
 package keys
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -48,8 +49,9 @@ type Identity interface {
 }
 
 // redacted is embedded by what must not be printed. What is secret stands behind
-// a pointer besides, because fmt walks into unexported fields of other people's
-// structs without asking, but not through pointers.
+// two pointers besides, because fmt walks into unexported fields of other people's
+// structs without asking. There %v follows no pointer, but a verb that pointers do
+// not have, such as %s, follows one.
 type redacted struct{}
 
 const redactedText = "[redacted]"
@@ -67,28 +69,35 @@ func (redacted) MarshalText() ([]byte, error) { return []byte(redactedText), nil
 // another.
 type secret struct {
 	redacted
-	b *[32]byte
+	at **[32]byte
 }
+
+func newSecret() secret {
+	b := new([32]byte)
+	return secret{at: &b}
+}
+
+func (s secret) raw() []byte { return (*s.at)[:] }
 
 // Erase overwrites the key, as far as that is possible in Go. It must not be used
 // afterwards.
-func (s secret) Erase() { clear(s.b[:]) }
+func (s secret) Erase() { clear(s.raw()) }
 
 // Bytes returns a copy of the key's 32 bytes.
-func (s secret) Bytes() []byte { return append([]byte(nil), s.b[:]...) }
+func (s secret) Bytes() []byte { return bytes.Clone(s.raw()) }
 
 func randomSecret() secret {
-	s := secret{b: new([32]byte)}
-	rand.Read(s.b[:]) // never fails
+	s := newSecret()
+	rand.Read(s.raw()) // never fails
 	return s
 }
 
 func secretFrom(b []byte) (secret, error) {
-	s := secret{b: new([32]byte)}
-	if len(b) != len(s.b) {
-		return secret{}, fmt.Errorf("a key has %d bytes, not %d", len(s.b), len(b))
+	s := newSecret()
+	if len(b) != len(s.raw()) {
+		return secret{}, fmt.Errorf("a key has %d bytes, not %d", len(s.raw()), len(b))
 	}
-	copy(s.b[:], b)
+	copy(s.raw(), b)
 	return s, nil
 }
 

@@ -28,7 +28,7 @@ var oneArgon2 = make(chan struct{}, 1)
 // a line end.
 type Passphrase struct {
 	redacted
-	text *[]byte
+	text **[]byte // see redacted
 	cost format.PassphraseParams
 }
 
@@ -42,7 +42,8 @@ func NewPassphrase(text []byte) (*Passphrase, error) {
 		return nil, fmt.Errorf("the passphrase is longer than %d bytes", MaxPassphrase)
 	}
 	text = bytes.Clone(text)
-	return &Passphrase{text: &text, cost: DefaultCost}, nil
+	at := &text
+	return &Passphrase{text: &at, cost: DefaultCost}, nil
 }
 
 // WithCost returns a passphrase whose new slots cost as much as c says. Slots
@@ -100,7 +101,7 @@ func (p *Passphrase) kek(ctx context.Context, slot format.Slot) ([]byte, error) 
 	if ctx.Err() != nil { // both cases may have been ready
 		return nil, context.Cause(ctx)
 	}
-	kek := argon2.IDKey(*p.text, slot.Salt[:], c.Time, c.MemoryKiB, c.Parallelism, 32)
+	kek := argon2.IDKey(**p.text, slot.Salt[:], c.Time, c.MemoryKiB, c.Parallelism, 32)
 	// Give the memory back before segments are allocated: else the collector's
 	// next goal is twice the run's memory.
 	debug.FreeOSMemory()
@@ -108,4 +109,4 @@ func (p *Passphrase) kek(ctx context.Context, slot format.Slot) ([]byte, error) 
 }
 
 // Erase overwrites the passphrase. It must not be used afterwards.
-func (p *Passphrase) Erase() { clear(*p.text) }
+func (p *Passphrase) Erase() { clear(**p.text) }

@@ -32,7 +32,7 @@ func (e *KeyTextError) Error() string {
 // Text returns the key as 17 groups of 4 hex digits with spaces between them: 16
 // for the key, and a checksum that finds typing errors (§ 4.6).
 func (k *AccountKey) Text() string {
-	digits := hex.EncodeToString(k.b[:]) + hex.EncodeToString(k.checksum())
+	digits := hex.EncodeToString(k.raw()) + hex.EncodeToString(k.checksum())
 	groups := make([]string, 0, len(digits)/groupDigits)
 	for ; digits != ""; digits = digits[groupDigits:] {
 		groups = append(groups, digits[:groupDigits])
@@ -41,7 +41,7 @@ func (k *AccountKey) Text() string {
 }
 
 func (k *AccountKey) checksum() []byte {
-	sum := sha256.Sum256(append([]byte(labelKeyText), k.b[:]...))
+	sum := sha256.Sum256(append([]byte(labelKeyText), k.raw()...))
 	return sum[:checksumDigits/2]
 }
 
