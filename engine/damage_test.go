@@ -121,6 +121,7 @@ func TestEveryLength(t *testing.T) {
 			demandError(t, "length", n, c[:n], plain)
 		}
 	})
+	demandError(t, "and another", 0, append(bytes.Clone(c), seal(t, plain, nil)...), plain)
 	for _, n := range []int{1, 2, 15, 16, 17, 32, 33, 4096, 65568, 100000} {
 		longer := append(bytes.Clone(c), make([]byte, n)...)
 		demandError(t, "longer by", n, longer, plain)

@@ -109,15 +109,15 @@ func candidates(head, tail headerCopy) []headerCopy {
 // openEnd judges the end of the body and the copy of the header that did not
 // open, and loads the seek table.
 func (f *File) openEnd(head, tail headerCopy) error {
+	if err := f.openLast(); err != nil {
+		return err
+	}
 	other := head
 	if f.key.copy.name == head.name {
 		other = tail
 	}
 	if other.header != nil && !bytes.Equal(other.block, f.key.copy.block) && !f.key.sameFile(other.block, other.header) {
 		return &Error{other.name, other.offset, ErrAuth}
-	}
-	if err := f.openLast(); err != nil {
-		return err
 	}
 	switch {
 	case other.header == nil:

@@ -24,7 +24,6 @@ const (
 	frameChecksumSize = 4
 	blockHeaderSize   = 3
 	maxBlockSize      = 128 << 10
-	maxFrameHeader    = 4 + 1 + 8
 
 	fhdSingleSegment = 1 << 5
 	fhdChecksum      = 1 << 2

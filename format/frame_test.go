@@ -110,6 +110,25 @@ func TestStored(t *testing.T) {
 	}
 }
 
+// TestStoredInPlace fills the buffer of a frame as a writer does, in chunks of any
+// size and no byte more of capacity than it may count on.
+func TestStoredInPlace(t *testing.T) {
+	for _, n := range []int{1, 65536, 128<<10 - 1, 128 << 10, 128<<10 + 1, 300_000} {
+		content := random(n)
+		for _, chunk := range []int{1, 1000, 128 << 10, n} {
+			buf := bytes.Repeat([]byte{0xEE}, format.MaxFrameSize(n))
+			for off := 0; off < n; {
+				room := format.StoredRoom(buf, off, n)
+				off += copy(room, content[off:min(n, off+chunk)])
+			}
+			got := format.FinishStored(buf, n, uint32(xxhash.Sum64(content)))
+			if !bytes.Equal(got, stored(content)) || &got[0] != &buf[0] {
+				t.Errorf("%d bytes in chunks of %d: another frame than AppendStored makes", n, chunk)
+			}
+		}
+	}
+}
+
 func TestStoredByReferenceDecoder(t *testing.T) {
 	zstdPath := need.Command(t, "zstd", "apt-get install zstd")
 	content := random(300_001)
