@@ -1,0 +1,5 @@
+package archivetest
+
+import "testing"
+
+func populateSpecial(testing.TB, int) {}

@@ -1,0 +1,7 @@
+package archive
+
+import "golang.org/x/sys/unix"
+
+const openFlags = unix.O_NONBLOCK
+
+const errNoXattr = unix.ENOATTR

@@ -1,0 +1,269 @@
+package archive
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/internal/durable"
+)
+
+// Owners says whether the owners in the archive are restored, by their numbers.
+type Owners int
+
+// The zero value is what most people want.
+const (
+	OwnersIfRoot Owners = iota
+	OwnersRestore
+	OwnersIgnore // what is restored belongs to who restores it
+)
+
+// ExtractOptions may be nil; every zero value is the default.
+type ExtractOptions struct {
+	// AllowNonEmpty restores into a directory that holds something already, and
+	// replaces what has the name of an entry. Directories are never replaced, but
+	// merged, and get the metadata that the archive has for them.
+	AllowNonEmpty bool
+	Owners        Owners
+	Fsync         bool  // each file before it gets its name, each directory after it was filled
+	MaxSize       int64 // bytes of content in all, holes included; 0: no limit
+	// OnWarning is told of each entry that was not restored and of metadata that
+	// could not be set.
+	OnWarning func(*EntryError)
+	// OnEntry is told of each entry that was restored.
+	OnEntry func(format.CatalogEntry)
+}
+
+var (
+	errNotDir    = errors.New("what should be its directory is none; links are not followed")
+	errDevice    = errors.New("devices are restored by root only")
+	errSetID     = errors.New("setuid or setgid is left out, as the owner is another one")
+	errOwner     = errors.New("its owner has no number on this system")
+	errXattrName = errors.New("is none that archives restore")
+)
+
+// Extract restores the archive in r below dir, which is made if it is absent and
+// must be empty otherwise. It reads r to its end.
+//
+// What the file system refuses, such as a name it has not or that is taken, is
+// left out, told to OnWarning and counted in Report.Failed; then Extract goes on
+// and returns an error at the end. A fault of r, an entry that Create does not
+// write, a full disk and the end of ctx stop it at once: what was whole stays,
+// and Report.Next says where in the archive it stopped.
+//
+// Permissions are restored whatever the umask is. The setuid and setgid bits are
+// restored only if the file then belongs to the user or group that the archive
+// says.
+func Extract(ctx context.Context, r io.Reader, dir string, opts *ExtractOptions) (*Report, error) {
+	if opts == nil {
+		opts = &ExtractOptions{}
+	}
+	report := &Report{}
+	top, err := openTarget(dir, opts.AllowNonEmpty)
+	if err != nil {
+		return report, err
+	}
+	x := &extractor{
+		ExtractOptions: *opts,
+		reader:         newReader(ctx, r, report),
+		stack:          []*targetDir{top},
+		chown:          opts.Owners == OwnersRestore || opts.Owners == OwnersIfRoot && os.Geteuid() == 0,
+		temp:           fmt.Sprintf("%s%016x-", durable.TempPrefix, rand.Uint64()),
+	}
+	err = x.each(x.visit)
+	x.leaveTo(0)
+	x.leave(top)
+	if err == nil && x.first != nil {
+		err = fmt.Errorf("%d entries were not restored, the first is %w", report.Failed, x.first)
+	}
+	return report, err
+}
+
+type extractor struct {
+	ExtractOptions
+	*reader
+	stack []*targetDir // the open directories, from the target down
+	path  string       // member name of the last of them
+	chown bool
+	total int64  // bytes of content met
+	temp  string // what temporary names begin with
+	temps int
+	first error // why the first entry was not restored
+}
+
+func openTarget(dir string, allowNonEmpty bool) (*targetDir, error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	top := &targetDir{root: root}
+	if allowNonEmpty {
+		return top, nil
+	}
+	f, err := root.Open(".")
+	if err == nil {
+		_, err = f.Readdirnames(1)
+		f.Close()
+	}
+	if err == io.EOF {
+		return top, nil
+	}
+	root.Close()
+	if err == nil {
+		err = fmt.Errorf("%q: %w", dir, ErrNotEmpty)
+	}
+	return nil, err
+}
+
+func (x *extractor) visit(h *tar.Header, e format.CatalogEntry) (done bool, err error) {
+	if x.MaxSize > 0 && h.Size > x.MaxSize-x.total {
+		return false, fmt.Errorf("%w: more than %d bytes of content", ErrLimit, x.MaxSize)
+	}
+	x.total += h.Size
+	err = x.restore(h)
+	if err == nil {
+		if x.OnEntry != nil {
+			x.OnEntry(e)
+		}
+		return true, nil
+	}
+	err = plain(err)
+	if x.src.ended || x.src.err != nil || stops(err) {
+		return false, err
+	}
+	failed := &EntryError{h.Name, err}
+	if x.first == nil {
+		x.first = failed
+	}
+	if x.OnWarning != nil {
+		x.OnWarning(failed)
+	}
+	return false, nil
+}
+
+// stops tells faults of the target that the next entry would meet too.
+func stops(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *extractor) warn(name string, err error) {
+	x.report.Warnings++
+	if x.OnWarning != nil {
+		x.OnWarning(&EntryError{name, plain(err)})
+	}
+}
+
+func (x *extractor) restore(h *tar.Header) error {
+	name := entryName(h)
+	if name == "" {
+		x.stack[0].header = h
+		return nil
+	}
+	dir, base := path.Split(name)
+	if err := x.enter(strings.TrimSuffix(dir, "/")); err != nil {
+		return err
+	}
+	d := x.stack[len(x.stack)-1]
+	switch h.Typeflag {
+	case tar.TypeDir:
+		return x.push(base, h)
+	case tar.TypeReg:
+		return x.file(d, base, h)
+	case tar.TypeSymlink:
+		return x.place(d, base, h, func(tmp string) error { return d.root.Symlink(h.Linkname, tmp) })
+	case tar.TypeLink:
+		return x.place(d, base, h, func(tmp string) error { return x.stack[0].root.Link(h.Linkname, path.Join(x.path, tmp)) })
+	case tar.TypeChar, tar.TypeBlock:
+		if os.Geteuid() != 0 {
+			return errDevice
+		}
+	}
+	return x.place(d, base, h, func(tmp string) error { return d.mknod(tmp, h) })
+}
+
+// free reports why an entry cannot get the name, or nil.
+func (x *extractor) free(d *targetDir, base string) error {
+	fi, err := d.root.Lstat(base)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case fi.IsDir():
+		return fmt.Errorf("%w as a directory", fs.ErrExist)
+	case !x.AllowNonEmpty:
+		return fs.ErrExist
+	}
+	return nil
+}
+
+func (x *extractor) tempName() string {
+	x.temps++
+	return fmt.Sprint(x.temp, x.temps)
+}
+
+// place makes an entry without content under a temporary name and renames it.
+func (x *extractor) place(d *targetDir, base string, h *tar.Header, create func(tmp string) error) error {
+	if err := x.free(d, base); err != nil {
+		return err
+	}
+	tmp := x.tempName()
+	if err := create(tmp); err != nil {
+		return err
+	}
+	if h.Typeflag != tar.TypeLink { // the other name has the metadata
+		x.setMetadata(d, tmp, nil, h)
+	}
+	err := d.root.Rename(tmp, base)
+	if err != nil || h.Typeflag == tar.TypeLink {
+		d.root.Remove(tmp) // renaming to another link of the same file leaves both
+	}
+	return err
+}
+
+// file restores a regular file, which has its name only when it is whole.
+func (x *extractor) file(d *targetDir, base string, h *tar.Header) error {
+	if err := x.free(d, base); err != nil {
+		return err
+	}
+	tmp := x.tempName()
+	f, err := d.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+	if err != nil {
+		return err
+	}
+	durable.Lock(f) // else a backup that is written to this directory takes it for a leftover
+	err = writeSparse(f, x.tar, h.Size, x.buf)
+	if err == nil {
+		x.setMetadata(d, tmp, f, h)
+		if x.Fsync {
+			err = f.Sync()
+		}
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = d.root.Rename(tmp, base)
+	}
+	if err != nil {
+		d.root.Remove(tmp)
+	}
+	return err
+}

@@ -1,0 +1,207 @@
+package archive
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/coffer-backup/coffer/format"
+)
+
+// Check reads a whole archive and restores nothing. It succeeds if Extract would
+// find nothing wrong with the stream; Report.Catalog is then the sum of the
+// records that the catalog must hold.
+func Check(ctx context.Context, r io.Reader) (*Report, error) {
+	report := &Report{}
+	ar := newReader(ctx, r, report)
+	return report, ar.each(func(*tar.Header, format.CatalogEntry) (bool, error) { return true, nil })
+}
+
+// A reader goes through the entries of an archive.
+type reader struct {
+	src    *countReader
+	tar    *tar.Reader
+	report *Report
+	digest CatalogDigest
+	buf    []byte
+	last   string // member name of the entry before
+}
+
+func newReader(ctx context.Context, r io.Reader, report *Report) *reader {
+	src := &countReader{ctx: ctx, r: r}
+	return &reader{src: src, tar: tar.NewReader(src), report: report, buf: make([]byte, chunkSize)}
+}
+
+// countReader counts what was read, and keeps what ended it: so a fault of the
+// source is told from all others.
+type countReader struct {
+	ctx   context.Context
+	r     io.Reader
+	n     int64
+	ended bool  // by io.EOF
+	err   error // any other
+}
+
+func (r *countReader) Read(p []byte) (int, error) {
+	if r.err == nil {
+		r.err = r.ctx.Err()
+	}
+	if r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.r.Read(p)
+	r.n += int64(n)
+	if err == io.EOF {
+		r.ended = true
+	} else {
+		r.err = err
+	}
+	return n, err
+}
+
+// visitor deals with an entry, whose content it may read from reader.tar, and
+// reports whether it is done, or left out although the next one may be done.
+type visitor func(*tar.Header, format.CatalogEntry) (done bool, err error)
+
+// each calls visit for every entry, and reads the stream to its end, without
+// which nothing is known to be whole.
+func (r *reader) each(visit visitor) error {
+	defer func() { r.report.Catalog = r.digest.Sum() }()
+	for {
+		offset := roundUp(r.src.n)
+		r.report.Next = offset
+		h, err := r.tar.Next()
+		if err == io.EOF && r.src.err == nil {
+			return r.end(offset)
+		}
+		if err != nil {
+			return r.headerError(offset, err)
+		}
+		if err := r.entry(h, offset, visit); err != nil {
+			if e := (*EntryError)(nil); !errors.As(err, &e) {
+				err = &EntryError{h.Name, err}
+			}
+			r.report.Failed++
+			return err
+		}
+		r.last = h.Name
+	}
+}
+
+func (r *reader) entry(h *tar.Header, offset int64, visit visitor) error {
+	if r.report.Entries+r.report.Failed == MaxEntries {
+		return fmt.Errorf("%w: more than %d entries", ErrLimit, MaxEntries)
+	}
+	if err := checkHeader(h); err != nil {
+		return err
+	}
+	e := record(h, offset)
+	if err := r.digest.Add(e); err != nil {
+		return err
+	}
+	done, err := visit(h, e)
+	for err == nil { // what visit left of the content
+		_, err = r.tar.Read(r.buf)
+	}
+	switch {
+	case r.src.err != nil:
+		return r.src.err
+	case err != io.EOF:
+		return err
+	case !done:
+		r.report.Failed++
+		return nil
+	}
+	r.report.Entries++
+	r.report.Bytes += h.Size
+	return nil
+}
+
+// headerError is the error for a header that could not be read.
+func (r *reader) headerError(offset int64, err error) error {
+	switch {
+	case r.src.err != nil:
+		err = r.src.err
+	case offset == 0:
+		return ErrNotArchive
+	case err == tar.ErrHeader:
+		err = fmt.Errorf("%w: no valid tar header", ErrUnsafe)
+	}
+	return fmt.Errorf("reading the archive at byte %d, after %.256q: %w", offset, r.last, err)
+}
+
+// end demands the two blocks of zeros that archive/tar takes as read if the
+// stream ends, and that nothing but zeros follows them.
+func (r *reader) end(offset int64) error {
+	switch {
+	case r.last == "":
+		return ErrNotArchive
+	case r.src.n != offset+2*format.TarBlock:
+		return fmt.Errorf("reading the archive at byte %d: its end is missing: %w", offset, io.ErrUnexpectedEOF)
+	}
+	for r.report.Next = r.src.n; ; {
+		n, err := r.src.Read(r.buf)
+		if !allZero(r.buf[:n]) {
+			return fmt.Errorf("reading the archive at byte %d: %w: data follow its end", offset, ErrUnsafe)
+		}
+		if err == io.EOF {
+			r.report.Next = r.src.n
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading what follows the archive: %w", err)
+		}
+	}
+}
+
+// checkHeader judges by the header alone whether Create could have written it.
+func checkHeader(h *tar.Header) error {
+	const hint = "; to have the tar itself use coffer open"
+	if h.Format != tar.FormatPAX && h.Format != tar.FormatUSTAR {
+		return fmt.Errorf("%w: it is not of the PAX format%s", ErrUnsafe, hint)
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return fmt.Errorf("%w: it is stored sparse%s", ErrUnsafe, hint)
+		}
+	}
+	switch h.Typeflag {
+	case tar.TypeReg:
+	case tar.TypeDir, tar.TypeSymlink, tar.TypeLink, tar.TypeFifo, tar.TypeChar, tar.TypeBlock:
+		if h.Size != 0 {
+			return fmt.Errorf("%w: type %q has no content, yet a size", ErrUnsafe, h.Typeflag)
+		}
+	default:
+		return fmt.Errorf("%w: type %q%s", ErrUnsafe, h.Typeflag, hint)
+	}
+	if h.Mode&^0o7777 != 0 {
+		return fmt.Errorf("%w: mode %#o", ErrUnsafe, h.Mode)
+	}
+	return checkNames(h)
+}
+
+func checkNames(h *tar.Header) error {
+	if h.Typeflag != tar.TypeDir || h.Name != topName {
+		if err := checkName(entryName(h)); err != nil {
+			return err
+		}
+	}
+	switch h.Typeflag {
+	case tar.TypeLink:
+		if err := checkName(h.Linkname); err != nil {
+			return fmt.Errorf("hard link to %.256q: %w", h.Linkname, err)
+		}
+	case tar.TypeSymlink:
+		if len(h.Linkname) > MaxPath || h.Linkname == "" {
+			return fmt.Errorf("%w: a link of %d bytes", ErrLimit, len(h.Linkname))
+		}
+	default:
+		if h.Linkname != "" {
+			return fmt.Errorf("%w: type %q is no link, yet has a target", ErrUnsafe, h.Typeflag)
+		}
+	}
+	return nil
+}
