@@ -1,0 +1,4 @@
+package keys
+
+// OneArgon2 is held by whoever runs Argon2id.
+var OneArgon2 = oneArgon2
