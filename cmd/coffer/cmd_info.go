@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-backup/coffer/backends"
+	"github.com/coffer-backup/coffer/backends/auto"
+	"github.com/coffer-backup/coffer/backends/selftest"
+	"github.com/coffer-backup/coffer/format"
+)
+
+// speedTime is how long each direction of a backend is measured.
+const speedTime = 100 * time.Millisecond
+
+func newBackends(u *ui) *cobra.Command {
+	return &cobra.Command{
+		Use:   "backends",
+		Short: "List who can compute the encryption here, tested and measured",
+		Long: `List the backends with their suites. Each is given a self-test with known answers,
+and its speed on one core is measured. Both use the Go standard library so far: the
+software backend takes what instructions it finds, aesni refuses to run without them.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return listBackends(cmd.Context(), u) },
+	}
+}
+
+type backendObject struct {
+	Type     string  `json:"type"`
+	Name     string  `json:"name"`
+	Suite    string  `json:"suite,omitempty"`
+	SelfTest string  `json:"self_test"`
+	Seal     float64 `json:"seal_bytes_per_second,omitempty"`
+	Open     float64 `json:"open_bytes_per_second,omitempty"`
+}
+
+func listBackends(ctx context.Context, u *ui) error {
+	const columns = "%-10s %-18s %-12s %12s %12s"
+	if !u.json {
+		if err := u.print(nil, fmt.Sprintf(columns, "BACKEND", "SUITE", "SELF-TEST", "SEAL", "OPEN")); err != nil {
+			return err
+		}
+	}
+	var failed error
+	for _, b := range auto.Backends() {
+		rows, err := testBackend(ctx, b)
+		if err != nil {
+			failed = err
+		}
+		for _, o := range rows {
+			line := fmt.Sprintf(columns, o.Name, o.Suite, o.SelfTest, perSecond(o.Seal), perSecond(o.Open))
+			if err := u.print(o, line); err != nil {
+				return err
+			}
+		}
+	}
+	return failed
+}
+
+// testBackend returns a row for each suite of b, and the last failure.
+func testBackend(ctx context.Context, b backends.Backend) (rows []backendObject, failed error) {
+	if len(b.Suites()) == 0 {
+		return []backendObject{{Type: "backend", Name: b.Name(), Suite: "-", SelfTest: "unavailable"}}, nil
+	}
+	for _, suite := range b.Suites() {
+		row, err := testSuite(ctx, b, suite)
+		if err != nil {
+			failed = err
+		}
+		rows = append(rows, row)
+	}
+	return rows, failed
+}
+
+func testSuite(ctx context.Context, b backends.Backend, suite format.Suite) (backendObject, error) {
+	row := backendObject{Type: "backend", Name: b.Name(), Suite: suite.String(), SelfTest: "FAILED"}
+	if err := selftest.Run(ctx, b, suite); err != nil {
+		return row, err
+	}
+	row.SelfTest = "passed"
+	var err error
+	row.Seal, row.Open, err = selftest.Speed(ctx, b, suite, speedTime)
+	return row, err
+}
+
+func perSecond(v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return byteCount(int64(v)) + "/s"
+}
+
+type versionObject struct {
+	Type     string `json:"type"`
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+	Format   int    `json:"container_version"`
+}
+
+func newVersion(u *ui) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := versionObject{"version", "devel", "", runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, format.Version}
+			if info, ok := debug.ReadBuildInfo(); ok {
+				if info.Main.Version != "" && info.Main.Version != "(devel)" {
+					v.Version = info.Main.Version
+				}
+				for _, s := range info.Settings {
+					if s.Key == "vcs.revision" {
+						v.Revision = s.Value
+					}
+				}
+			}
+			return u.print(v, fmt.Sprintf("coffer %s (%s, %s, container version %d)", v.Version, v.Go, v.Platform, v.Format))
+		},
+	}
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-backup/coffer/archive"
+)
+
+func newOpen(u *ui) *cobra.Command {
+	var r readFlags
+	var out outputFlags
+	cmd := &cobra.Command{
+		Use:   "open [KEYS] [-o FILE|-] [FILE|-]",
+		Short: "Decrypt one stream: stdin to stdout unless told otherwise",
+		Long: `Decrypt what "coffer seal" made. Of an archive it gives the tar.
+
+What goes to stdout is authentic, but only the exit status 0 says that it was all.
+
+` + keysHelp,
+		Example: `  coffer open --key-file ~/coffer.key docs.coffer | tar x`,
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return r.openStream(cmd.Context(), u, nameOrStdio(args), &out)
+		},
+	}
+	r.register(cmd.Flags())
+	out.register(cmd.Flags(), "the plaintext")
+	return cmd
+}
+
+func (r *readFlags) openStream(ctx context.Context, u *ui, name string, to *outputFlags) error {
+	if to.toStdout() {
+		u.stdoutIsData()
+	}
+	c, err := r.open(ctx, u, name, openOptions{partial: true})
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	out, err := to.open(u, false)
+	if err != nil {
+		return err
+	}
+	defer out.abort()
+	plain, err := c.content(ctx)
+	if err != nil {
+		return err
+	}
+	defer plain.close()
+	if _, err := io.Copy(out, plain); err != nil {
+		return err
+	}
+	if err := out.commit(); err != nil {
+		return err
+	}
+	plain.warnings(u)
+	if out.file == nil && !u.json {
+		return nil // nothing to say in a pipe
+	}
+	return u.summary(readSummary{Type: "summary", Command: "open", Input: c.in.name, Output: out.name(), PlainBytes: plain.n},
+		fmt.Sprintf("%s: %s", quoteName(out.name()), byteCount(plain.n)))
+}
+
+func newRestore(u *ui) *cobra.Command {
+	var r readFlags
+	var dir string
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "restore [KEYS] [-C DIR] FILE|-",
+		Short: "Restore the files of a backup",
+		Long: `Restore the files of a backup into DIR, which is made if it is absent and must be
+empty unless --force is given. Each file appears under its name when it is whole.
+Where the container is damaged, what is whole stays and the rest is listed.
+
+` + keysHelp,
+		Example: `  coffer restore --key-file ~/coffer.key -C ~/restored docs.coffer`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return r.restore(cmd.Context(), u, args[0], dir, force)
+		},
+	}
+	r.register(cmd.Flags())
+	cmd.Flags().StringVarP(&dir, "directory", "C", ".", "restore into this `DIR`")
+	cmd.Flags().BoolVar(&force, "force", false, "restore into a DIR that is not empty, and replace files there")
+	return cmd
+}
+
+func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, force bool) error {
+	c, err := r.open(ctx, u, name, openOptions{partial: true})
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if c.file != nil && !c.file.IsArchive() {
+		return archive.ErrNotArchive
+	}
+	plain, err := c.content(ctx)
+	if err != nil {
+		return err
+	}
+	defer plain.close()
+	report, err := archive.Extract(ctx, plain, dir, &archive.ExtractOptions{
+		AllowNonEmpty: force,
+		OnWarning:     func(e *archive.EntryError) { u.warn("%v", e) },
+	})
+	switch {
+	case ctx.Err() != nil, isAny(err, archive.ErrNotArchive, archive.ErrNotEmpty):
+		return err
+	case err != nil && !plain.ended:
+		u.notRestored(c, report)
+		return fmt.Errorf("%s restored, then: %w", count(report.Entries, "entry", "entries"), err)
+	}
+	plain.warnings(u)
+	s := readSummary{Type: "summary", Command: "restore", Input: c.in.name, Output: dir,
+		Entries: &report.Entries, PlainBytes: report.Bytes, Failed: report.Failed, Warnings: report.Warnings}
+	line := fmt.Sprintf("%s: %s, %s", quoteName(dir), count(report.Entries, "entry", "entries"), byteCount(report.Bytes))
+	if err := u.summary(s, line); err != nil {
+		return err
+	}
+	switch {
+	case err != nil:
+		return &incompleteError{err.Error()}
+	case report.Warnings > 0:
+		return &incompleteError{"all files are restored, but not all of their attributes: see " + count(report.Warnings, "warning", "warnings")}
+	}
+	return nil
+}
+
+// notRestored lists what the catalog has from the place on where restoring
+// stopped. Without a catalog the names are lost.
+func (u *ui) notRestored(c *container, report *archive.Report) {
+	if c.file == nil {
+		u.warn("what follows byte %d of the archive is not restored, and its names are not known", report.Next)
+		return
+	}
+	for e, err := range c.file.Catalog() {
+		if err != nil {
+			u.warn("the rest of the list cannot be read: %v", err)
+			return
+		}
+		if e.Offset >= uint64(report.Next) {
+			u.warn("not restored: %s", quoteName(e.Path))
+		}
+	}
+}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-backup/coffer/archive"
+	"github.com/coffer-backup/coffer/engine"
+	"github.com/coffer-backup/coffer/format"
+)
+
+func newBackup(u *ui) *cobra.Command {
+	var w writeFlags
+	var opts archive.CreateOptions
+	cmd := &cobra.Command{
+		Use:   "backup [KEYS] [-o FILE|-] PATH...",
+		Short: "Back up files and directories into one encrypted container",
+		Long: `Back up files and directories, with all below them, into one encrypted container.
+
+Names are kept as tar does it: /usr/local/go becomes usr/local/go. The container
+appears under its name when it is whole. Files that cannot be read, or change
+meanwhile, are warned of and make the exit status 3.
+
+` + keysHelp,
+		Example: `  coffer backup --new-key ~/coffer.key --verify -o ~/docs.coffer ~/Documents
+  coffer backup --key-file ~/coffer.key -o - ~/Documents | ssh host 'cat > docs.coffer'`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return w.backup(cmd.Context(), u, args, &opts)
+		},
+	}
+	w.register(cmd.Flags())
+	cmd.Flags().StringArrayVar(&opts.Exclude, "exclude", nil, "leave out what fits this `PATTERN`: *.o anywhere, /home/*/tmp from the top, cache/ directories only")
+	cmd.Flags().BoolVar(&opts.ExcludeCaches, "exclude-caches", false, "leave out the content of directories with a CACHEDIR.TAG file")
+	cmd.Flags().BoolVar(&opts.OneFileSystem, "one-file-system", false, "stay on the file systems of the PATHs")
+	return cmd
+}
+
+func newSeal(u *ui) *cobra.Command {
+	var w writeFlags
+	cmd := &cobra.Command{
+		Use:   "seal [KEYS] [-o FILE|-] [FILE|-]",
+		Short: "Encrypt one stream: stdin to stdout unless told otherwise",
+		Long: `Compress and encrypt one file or stream. "coffer open" gives it back.
+
+` + keysHelp,
+		Example: `  pg_dump shop | coffer seal --key-file ~/coffer.key > shop.coffer`,
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return w.seal(cmd.Context(), u, nameOrStdio(args))
+		},
+	}
+	w.register(cmd.Flags())
+	return cmd
+}
+
+// nameOrStdio is for commands with one optional file argument.
+func nameOrStdio(args []string) string {
+	if len(args) == 0 {
+		return stdio
+	}
+	return args[0]
+}
+
+type writeSummary struct {
+	Type        string `json:"type"`
+	Command     string `json:"command"`
+	Output      string `json:"output"`
+	Entries     *int64 `json:"entries,omitempty"` // of an archive
+	PlainBytes  int64  `json:"plain_bytes"`
+	SealedBytes int64  `json:"sealed_bytes"`
+	Warnings    int64  `json:"warnings"`
+	Verified    bool   `json:"verified"`
+}
+
+func (w *writeFlags) backup(ctx context.Context, u *ui, roots []string, opts *archive.CreateOptions) error {
+	if err := anyExists(roots); err != nil {
+		return err
+	}
+	var report *archive.Report
+	opts.OnWarning = func(e *archive.EntryError) { u.warn("%v", e) }
+	s, err := w.write(ctx, u, true, func(ew *engine.Writer, own []fs.FileInfo) (m measure, err error) {
+		opts.Omit = own
+		sink := &countingSink{w: ew}
+		report, err = archive.Create(ctx, sink, roots, opts)
+		return measure{sink.n, report.Entries, report.Catalog}, err
+	})
+	if err != nil {
+		return err
+	}
+	s.Command, s.Entries, s.Warnings = "backup", &report.Entries, report.Warnings
+	if err := u.summary(s, s.line(count(report.Entries, "entry", "entries")+", ")); err != nil {
+		return err
+	}
+	if report.Warnings > 0 {
+		return &incompleteError{"the backup is written, but it is not all of the source: see " + count(report.Warnings, "warning", "warnings")}
+	}
+	return nil
+}
+
+// anyExists fails if no root exists: before a key is made or a passphrase asked
+// for, a typing error costs nothing.
+func anyExists(roots []string) error {
+	var first error
+	for _, root := range roots {
+		_, err := os.Lstat(root)
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// countingSink counts the plaintext of an archive.
+type countingSink struct {
+	w *engine.Writer
+	n int64
+}
+
+func (s *countingSink) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.n += int64(n)
+	return n, err
+}
+
+func (s *countingSink) AddCatalogEntry(e format.CatalogEntry) error { return s.w.AddCatalogEntry(e) }
+
+func (w *writeFlags) seal(ctx context.Context, u *ui, name string) error {
+	in, err := openInput(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	s, err := w.write(ctx, u, false, func(ew *engine.Writer, _ []fs.FileInfo) (m measure, err error) {
+		m.plain, err = ew.ReadFrom(in)
+		return m, err
+	})
+	if err != nil {
+		return err
+	}
+	s.Command = "seal"
+	return u.summary(s, s.line(""))
+}
+
+func (s *writeSummary) line(entries string) string {
+	line := fmt.Sprintf("%s: %s%s in, %s sealed", quoteName(s.Output), entries, byteCount(s.PlainBytes), byteCount(s.SealedBytes))
+	if s.Verified {
+		line += ", read back and verified"
+	}
+	return line
+}
+
+// write makes a container of what fill writes to it. fill is given the output's
+// own files, which no archive may contain.
+func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill func(*engine.Writer, []fs.FileInfo) (measure, error)) (*writeSummary, error) {
+	if w.pad && w.noPad {
+		return nil, usagef("--pad and --no-pad exclude each other")
+	}
+	out, err := w.out.open(u, true)
+	if err != nil {
+		return nil, err
+	}
+	defer out.abort()
+	if w.verify && (out.file == nil || out.file.InPlace()) {
+		return nil, usagef("--verify reads the container back, so it needs -o with a regular file")
+	}
+	all, err := w.loadKeys(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	opts := w.writerOptions(isArchive)
+	opts.Progress = u.onProgress(0)
+	ew, err := engine.NewWriter(ctx, out, recipients(all), opts)
+	if err != nil {
+		return nil, err
+	}
+	defer ew.Abort()
+	var own []fs.FileInfo
+	if out.file != nil {
+		own = out.file.Files()
+	}
+	written, err := fill(ew, own)
+	if err != nil {
+		return nil, err
+	}
+	if err := ew.Close(); err != nil {
+		return nil, err
+	}
+	if w.verify {
+		if err := w.readBack(ctx, u, out, all, written); err != nil {
+			return nil, fmt.Errorf("reading back what was written: %w", err)
+		}
+	}
+	s := &writeSummary{Type: "summary", Output: out.name(), PlainBytes: written.plain, SealedBytes: out.n, Verified: w.verify}
+	return s, out.commit()
+}
+
+// loadKeys gathers the keys, and makes the new one when all others are there.
+func (w *writeFlags) loadKeys(ctx context.Context, u *ui) ([]key, error) {
+	all, err := w.keys.forWriting(ctx, w.cost, w.newKey != "")
+	if err != nil {
+		return nil, err
+	}
+	if len(all) >= format.MaxEntries { // one place is for the new key
+		return nil, usagef("%d keys are too many: at most %d fit", len(all), format.MaxEntries-1)
+	}
+	if w.newKey == "" {
+		return all, nil
+	}
+	k, err := writeNewKey(w.newKey)
+	if err != nil {
+		return nil, err
+	}
+	u.newKey(w.newKey, k, true)
+	return append(all, k), nil
+}
+
+// readBack verifies the container in the temporary file of out.
+func (w *writeFlags) readBack(ctx context.Context, u *ui, out *output, all []key, written measure) error {
+	var records catalogDigest
+	opts := w.readerOptions()
+	opts.OnCatalog = records.add
+	opts.Progress = u.onProgress(out.n)
+	f, err := engine.Open(ctx, out.file, out.n, identities(all), opts)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r, err := f.NewReader(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	read, err := verify(ctx, &content{r: r}, &records)
+	if err != nil {
+		return err
+	}
+	if read != written {
+		return errOtherContent
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"github.com/coffer-backup/coffer/archive"
+	"github.com/coffer-backup/coffer/engine"
+	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/keys"
+)
+
+// An exitStatus is a row of the table that scripts rely on: released numbers and
+// classes do not change. 10, 11 and 14 to 16 are kept for repositories, vaults
+// and stores.
+type exitStatus struct {
+	code    int
+	class   string // as in {"type":"error"} of --json
+	meaning string
+}
+
+const exitInterrupted = 130
+
+var (
+	statusOK          = exitStatus{0, "ok", "done"}
+	statusFailed      = exitStatus{1, "failed", "failed: no such file, disk full, target exists, a limit"}
+	statusUsage       = exitStatus{2, "usage", "wrong usage: flags, arguments, key text, or another command is needed"}
+	statusIncomplete  = exitStatus{3, "incomplete", "done, but some files could not be read, changed while they were read, or could not be restored as they were"}
+	statusNoKey       = exitStatus{12, "no-key", "no key fits"}
+	statusDamaged     = exitStatus{13, "damaged", "damaged, truncated, forged, or not the container that was asked for"}
+	statusInterrupted = exitStatus{exitInterrupted, "interrupted", "interrupted"}
+
+	exitTable = []exitStatus{statusOK, statusFailed, statusUsage, statusIncomplete, statusNoKey, statusDamaged, statusInterrupted}
+)
+
+var errInterrupted = errors.New("interrupted")
+
+// A usageError is one that another command line would avoid.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// An incompleteError says that the command did what it could.
+type incompleteError struct{ what string }
+
+func (e *incompleteError) Error() string { return e.what }
+
+// classify finds the row for what a command returned.
+func classify(err error) exitStatus {
+	switch {
+	case err == nil:
+		return statusOK
+	case errors.Is(err, errInterrupted):
+		return statusInterrupted
+	case isAs[*usageError](err), isAs[*keys.KeyTextError](err), errors.Is(err, archive.ErrNotArchive):
+		return statusUsage
+	case isAs[*incompleteError](err):
+		return statusIncomplete
+	case errors.Is(err, keys.ErrNoMatch):
+		return statusNoKey
+	case errors.Is(err, format.ErrVersion):
+		return statusFailed // a newer program reads it
+	case isAny(err, errOtherContent, errHeaderCopy, archive.ErrUnsafe, engine.ErrAuth, engine.ErrTruncated, engine.ErrTrailingData, engine.ErrContext, engine.ErrDamagedCopy,
+		format.ErrMagic), isAs[*format.SyntaxError](err):
+		return statusDamaged
+	}
+	return statusFailed
+}
+
+func isAs[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}
+
+func isAny(err error, targets ...error) bool {
+	for _, t := range targets {
+		if errors.Is(err, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// advice is what to do about err, or empty where the error says it.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, engine.ErrContext):
+		return "give the --context that the container was made with, or none if it was made without"
+	case errors.Is(err, engine.ErrDamagedCopy):
+		return "restore it or copy it by coffer open and coffer seal while the other copy is good"
+	case errors.Is(err, keys.ErrNoMatch):
+		return "check that key and container belong together: coffer inspect shows which kinds of key open it"
+	case isAny(err, fs.ErrExist, archive.ErrNotEmpty):
+		return "use --force to replace what is there"
+	case isAny(err, syscall.ENOSPC, syscall.EDQUOT):
+		return "the disk is full"
+	}
+	return ""
+}
+
+func exitHelp() string {
+	b := []byte("Exit status:")
+	for _, s := range exitTable {
+		b = fmt.Appendf(b, "\n  %3d  %s", s.code, s.meaning)
+	}
+	return string(b)
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/internal/durable"
+)
+
+// stdio is the name that stands for stdin or stdout.
+const stdio = "-"
+
+// outputFlags say where a command writes.
+type outputFlags struct {
+	path  string
+	force bool
+}
+
+func (o *outputFlags) register(fs *pflag.FlagSet, what string) {
+	fs.StringVarP(&o.path, "output", "o", "", "write "+what+" to this `FILE`; - or nothing is stdout")
+	fs.BoolVar(&o.force, "force", false, "replace an existing FILE")
+}
+
+func (o *outputFlags) toStdout() bool { return o.path == "" || o.path == stdio }
+
+// An output is where a command writes its data: a file that appears when it is
+// committed, or stdout.
+type output struct {
+	w    io.Writer
+	path string
+	file *durable.File // nil: stdout
+	n    int64         // bytes written
+}
+
+// open begins the output. sealed says that it is nothing for a terminal.
+func (o *outputFlags) open(u *ui, sealed bool) (*output, error) {
+	if o.toStdout() {
+		if sealed && o.path != stdio && term.IsTerminal(int(u.stdout.Fd())) {
+			return nil, usagef("a container is nothing for a terminal: use -o FILE, a pipe, or -o - to write it here all the same")
+		}
+		u.stdoutIsData()
+		return &output{w: u.stdout}, nil
+	}
+	f, err := durable.Create(o.path, &durable.Options{Replace: o.force})
+	if err != nil {
+		return nil, err
+	}
+	if sealed && f.InPlace() && term.IsTerminal(int(f.Fd())) {
+		f.Abort()
+		return nil, usagef("%s is a terminal, and a container is nothing for one: use -o - to write it there all the same", o.path)
+	}
+	return &output{w: f, path: o.path, file: f}, nil
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	o.n += int64(n)
+	return n, err
+}
+
+// name is for people.
+func (o *output) name() string {
+	if o.file == nil {
+		return "stdout"
+	}
+	return o.path
+}
+
+func (o *output) abort() {
+	if o.file != nil {
+		o.file.Abort()
+	}
+}
+
+func (o *output) commit() error {
+	if o.file != nil {
+		return o.file.Commit()
+	}
+	return nil
+}
+
+// An input is a file or stdin. A regular file is read at random, all else as a
+// stream.
+type input struct {
+	io.Reader
+	name string   // for people
+	file *os.File // nil: stdin
+	size int64    // bytes of a regular file, else 0
+}
+
+func openInput(ctx context.Context, name string) (*input, error) {
+	if name == stdio {
+		return &input{Reader: interruptible(ctx, os.Stdin), name: "stdin"}, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	in := &input{Reader: f, name: name, file: f}
+	switch {
+	case info.IsDir():
+		f.Close()
+		return nil, usagef("%s is a directory", name)
+	case info.Mode().IsRegular():
+		in.size = info.Size()
+	}
+	return in, nil
+}
+
+// random reports whether in can be read at random.
+func (in *input) random() bool { return in.file != nil && in.size > 0 }
+
+func (in *input) close() {
+	if in.file != nil {
+		in.file.Close()
+	}
+}
+
+// slotKinds returns the kinds of the slots in the header, whose bytes are read
+// again afterwards. Of a file whose first copy is bad it is the second one.
+func (in *input) slotKinds() ([]format.Kind, error) {
+	var block bytes.Buffer
+	header, _, err := format.ReadHeader(io.TeeReader(in.Reader, &block))
+	if in.random() {
+		if _, err := in.file.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		if err != nil {
+			if tail, _, tailErr := readTail(in.file, in.size); tailErr == nil {
+				header, err = tail, nil
+			}
+		}
+	} else {
+		in.Reader = io.MultiReader(&block, in.Reader)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var kinds []format.Kind
+	for _, e := range header.Entries {
+		if !e.Kind.IsNote() {
+			kinds = append(kinds, e.Kind)
+		}
+	}
+	return kinds, nil
+}
+
+// readTail reads the copy of the header block at the end of a container.
+func readTail(r io.ReaderAt, size int64) (h *format.Header, block []byte, err error) {
+	var last [4]byte
+	if size < format.MinHeaderSize {
+		return nil, nil, io.ErrUnexpectedEOF
+	}
+	if _, err := r.ReadAt(last[:], size-int64(len(last))); err != nil {
+		return nil, nil, err
+	}
+	n, ok := format.TailSize(last[:])
+	if !ok || int64(n) > size {
+		return nil, nil, fmt.Errorf("the file does not end with a header block: it is damaged or truncated")
+	}
+	block = make([]byte, n)
+	if _, err := r.ReadAt(block, size-int64(n)); err != nil {
+		return nil, nil, err
+	}
+	h, err = format.ParseHeader(block)
+	return h, block, err
+}
+
+// interruptible returns a reader of f that fails when ctx ends. A read from a pipe
+// or a terminal waits for ever otherwise, and what is being written would be left
+// behind.
+func interruptible(ctx context.Context, f *os.File) io.Reader {
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		return f
+	}
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.CopyBuffer(w, struct{ io.Reader }{f}, make([]byte, 256<<10))
+		w.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { r.CloseWithError(ctx.Err()) })
+	return r
+}

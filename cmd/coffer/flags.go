@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/coffer-backup/coffer/backends"
+	"github.com/coffer-backup/coffer/backends/auto"
+	"github.com/coffer-backup/coffer/engine"
+	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/keys"
+)
+
+// parsed is a flag whose text becomes a T when the command line is read, so that
+// a bad value is a usage error.
+type parsed[T any] struct {
+	value *T
+	parse func(string) (T, error)
+	kind  string
+	text  string
+}
+
+func (p *parsed[T]) String() string { return p.text }
+func (p *parsed[T]) Type() string   { return p.kind }
+
+func (p *parsed[T]) Set(text string) (err error) {
+	if *p.value, err = p.parse(text); err == nil {
+		p.text = text
+	}
+	return err
+}
+
+func parsedVar[T any](fs *pflag.FlagSet, value *T, name, kind, initial, usage string, parse func(string) (T, error)) {
+	fs.Var(&parsed[T]{value, parse, kind, initial}, name, usage)
+}
+
+// commonFlags are those of every command that opens or makes a container.
+type commonFlags struct {
+	backend backends.Backend
+	context string
+	workers int
+}
+
+func (c *commonFlags) register(fs *pflag.FlagSet) {
+	parsedVar(fs, &c.backend, "backend", "NAME", "auto", "who computes the encryption: auto, software or aesni", parseBackend)
+	fs.StringVar(&c.context, "context", "", "`TEXT` that the container is bound to: it opens only where the same is given")
+	parsedVar(fs, &c.workers, "workers", "N", "", "goroutines at work (default: one a CPU)", parseWorkers)
+}
+
+func parseBackend(name string) (backends.Backend, error) {
+	if name == "auto" {
+		return nil, nil
+	}
+	return auto.ByName(name)
+}
+
+func parseWorkers(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > 1024 {
+		return 0, fmt.Errorf("want a number from 1 to 1024")
+	}
+	return n, nil
+}
+
+func (c *commonFlags) readerOptions() *engine.ReaderOptions {
+	return &engine.ReaderOptions{Backend: c.backend, Context: []byte(c.context), Workers: c.workers}
+}
+
+// writeFlags are those of the commands that make a container.
+type writeFlags struct {
+	commonFlags
+	keys    keyFlags
+	newKey  string
+	out     outputFlags
+	suite   format.Suite
+	level   engine.Level
+	segment int
+	cost    format.PassphraseParams
+	pad     bool
+	noPad   bool
+	noCheck bool
+	verify  bool
+}
+
+func (w *writeFlags) register(fs *pflag.FlagSet) {
+	w.cost = keys.DefaultCost
+	w.commonFlags.register(fs)
+	w.keys.register(fs)
+	w.out.register(fs, "the container")
+	fs.StringVar(&w.newKey, "new-key", "", "make a new account key in this `KEYFILE`, which must not exist, and show its digits once")
+	parsedVar(fs, &w.cost, "argon2", "COST", "t=3,m=256MiB,p=4", "what a guess at the passphrase costs", parseCost)
+	parsedVar(fs, &w.suite, "suite", "NAME", "auto", "auto, aes-256-gcm or chacha20-poly1305", parseSuite)
+	parsedVar(fs, &w.level, "level", "NAME", "fast", "compression: store, fast, balanced or small", engine.ParseLevel)
+	parsedVar(fs, &w.segment, "segment-size", "SIZE", "1MiB", "bytes compressed at a time, a power of two from 64KiB to 64MiB", parseSegment)
+	fs.BoolVar(&w.pad, "pad", false, "hide the exact length (the default of backup)")
+	fs.BoolVar(&w.noPad, "no-pad", false, "do not hide the exact length (the default of seal)")
+	fs.BoolVar(&w.noCheck, "no-check", false, "do not decompress what was compressed before sealing it")
+	fs.BoolVar(&w.verify, "verify", false, "read the written container back before it gets its name")
+}
+
+func (w *writeFlags) writerOptions(archive bool) *engine.WriterOptions {
+	return &engine.WriterOptions{
+		Backend:     w.backend,
+		Suite:       w.suite,
+		Level:       w.level,
+		SegmentSize: w.segment,
+		Context:     []byte(w.context),
+		Pad:         w.pad || archive && !w.noPad,
+		SkipCheck:   w.noCheck,
+		Workers:     w.workers,
+	}
+}
+
+func parseSuite(name string) (format.Suite, error) {
+	if name == "auto" {
+		return 0, nil
+	}
+	return format.ParseSuite(name)
+}
+
+func parseSegment(s string) (int, error) {
+	n, err := parseSize(s)
+	if err != nil {
+		return 0, err
+	}
+	if n < 1<<format.MinSegmentLog2 || n > 1<<format.MaxSegmentLog2 || n&(n-1) != 0 {
+		return 0, fmt.Errorf("want a power of two from 64KiB to 64MiB")
+	}
+	return int(n), nil
+}
+
+// parseCost reads costs of Argon2id as t=3,m=256MiB,p=4. What is left out has its
+// default.
+func parseCost(s string) (format.PassphraseParams, error) {
+	cost := keys.DefaultCost
+	for part := range strings.SplitSeq(s, ",") {
+		name, value, _ := strings.Cut(part, "=")
+		var n int64
+		var err error
+		if name == "m" {
+			n, err = parseSize(value)
+			n >>= 10
+		} else {
+			n, err = strconv.ParseInt(value, 10, 64)
+		}
+		if err != nil || n < 0 || n > format.MaxArgon2MemoryKiB {
+			return cost, fmt.Errorf("%q is no cost: write it as t=3,m=256MiB,p=4", part)
+		}
+		switch name {
+		case "t":
+			cost.Time = uint32(n)
+		case "m":
+			cost.MemoryKiB = uint32(n)
+		case "p":
+			cost.Parallelism = uint8(min(n, 255)) // 255 is over its limit too
+		default:
+			return cost, fmt.Errorf("%q is no cost: write it as t=3,m=256MiB,p=4", part)
+		}
+	}
+	_, err := cost.AppendBinary(nil)
+	return cost, err
+}

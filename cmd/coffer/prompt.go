@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+
+	"golang.org/x/term"
+
+	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/keys"
+)
+
+var errNoTerminal = errors.New("no key was given and there is no terminal to ask: use --key-file, --passphrase-file or --passphrase-command")
+
+// openTerminal opens the terminal of the process, whatever stdin is.
+func openTerminal() (*os.File, error) {
+	name := "/dev/tty"
+	if runtime.GOOS == "windows" {
+		name = "CONIN$"
+	}
+	tty, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return nil, &usageError{errNoTerminal}
+	}
+	return tty, nil
+}
+
+// askSecret reads a line from the terminal without echo. Its error is ctx's if
+// that ends first.
+func askSecret(ctx context.Context, prompt string) ([]byte, error) {
+	tty, err := openTerminal()
+	if err != nil {
+		return nil, err
+	}
+	defer tty.Close()
+	fd := int(tty.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return nil, &usageError{errNoTerminal}
+	}
+	if _, err := fmt.Fprint(tty, prompt); err != nil { // a console's input cannot be written to
+		fmt.Fprint(os.Stderr, prompt)
+	}
+	type answer struct {
+		text []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		text, err := term.ReadPassword(fd)
+		answers <- answer{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		// ReadPassword still waits and will not turn the echo on again.
+		_ = term.Restore(fd, state)
+		fmt.Fprintln(tty)
+		return nil, ctx.Err()
+	case a := <-answers:
+		fmt.Fprintln(tty)
+		if a.err != nil {
+			return nil, fmt.Errorf("reading from the terminal: %w", a.err)
+		}
+		return a.text, nil
+	}
+}
+
+// askNewPassphrase asks twice: a slip would lock the owner out.
+func askNewPassphrase(ctx context.Context) ([]byte, error) {
+	text, err := askSecret(ctx, "New passphrase: ")
+	if err != nil {
+		return nil, err
+	}
+	again, err := askSecret(ctx, "The same again: ")
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(text, again) {
+		return nil, usagef("the two passphrases differ: nothing was written")
+	}
+	return text, nil
+}
+
+// askForSlots asks for what opens one of the slots.
+func askForSlots(ctx context.Context, slots []format.Kind) ([]key, error) {
+	account := slices.Contains(slots, format.KindAccount)
+	passphrase := slices.Contains(slots, format.KindPassphrase)
+	switch {
+	case account && passphrase:
+		text, err := askSecret(ctx, "Account key (64 digits) or passphrase: ")
+		if err != nil {
+			return nil, err
+		}
+		return keyOrPassphrase(text)
+	case account:
+		text, err := askSecret(ctx, "Account key (64 digits): ")
+		if err != nil {
+			return nil, err
+		}
+		k, err := keys.ParseAccountKey(string(text))
+		if err != nil {
+			return nil, err
+		}
+		return []key{k}, nil
+	case passphrase:
+		text, err := askSecret(ctx, "Passphrase: ")
+		if err != nil {
+			return nil, err
+		}
+		p, err := keys.NewPassphrase(text)
+		if err != nil {
+			return nil, usagef("%w", err)
+		}
+		return []key{p}, nil
+	}
+	return nil, fmt.Errorf("%w: no account key and no passphrase opens this container, but only %v", keys.ErrNoMatch, slots)
+}
+
+// keyOrPassphrase takes text for a key if it is one, and for a passphrase too: it
+// may be that by chance. What has a key's digits but not its checksum is a typing
+// error.
+func keyOrPassphrase(text []byte) ([]key, error) {
+	account, err := keys.ParseAccountKey(string(text))
+	if err != nil && looksLikeKey(text) {
+		return nil, err
+	}
+	p, perr := keys.NewPassphrase(text)
+	if perr != nil {
+		return nil, usagef("%w", perr)
+	}
+	if err != nil {
+		return []key{p}, nil
+	}
+	return []key{account, p}, nil
+}
+
+// looksLikeKey reports whether text is nothing but hex digits, in groups or not,
+// about as many as a key has.
+func looksLikeKey(text []byte) bool {
+	digits := 0
+	for _, c := range bytes.ToLower(text) {
+		switch {
+		case c >= '0' && c <= '9' || c >= 'a' && c <= 'f':
+			digits++
+		case c != ' ' && c != '-':
+			return false
+		}
+	}
+	return digits >= 56 && digits <= 76
+}
