@@ -13,6 +13,12 @@ type pattern struct {
 	dirOnly  bool
 }
 
+// CheckExclude says whether the patterns are ones for CreateOptions.Exclude.
+func CheckExclude(patterns []string) error {
+	_, err := parsePatterns(patterns)
+	return err
+}
+
 func parsePatterns(lines []string) ([]pattern, error) {
 	var ps []pattern
 	for _, line := range lines {

@@ -78,6 +78,9 @@ type writeSummary struct {
 }
 
 func (w *writeFlags) backup(ctx context.Context, u *ui, roots []string, opts *archive.CreateOptions) error {
+	if err := archive.CheckExclude(opts.Exclude); err != nil {
+		return usagef("%w", err)
+	}
 	if err := anyExists(roots); err != nil {
 		return err
 	}
