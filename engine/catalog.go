@@ -22,8 +22,19 @@ type catalogWriter struct {
 	frame   []byte
 	spool   *spool.Spool
 	frames  []uint32 // their lengths
-	next    uint64   // the least offset the next record may have
-	any     bool
+	order   catalogOrder
+}
+
+// catalogOrder demands that offsets begin at 0 and ascend (§ 6.3.4).
+type catalogOrder struct {
+	last uint64
+	any  bool
+}
+
+func (o *catalogOrder) take(offset uint64) (ok bool) {
+	ok = !o.any && offset == 0 || o.any && offset > o.last
+	o.last, o.any = offset, true
+	return ok
 }
 
 func newCatalogWriter(w *Writer) catalogWriter {
@@ -31,8 +42,8 @@ func newCatalogWriter(w *Writer) catalogWriter {
 }
 
 func (c *catalogWriter) add(e format.CatalogEntry) (err error) {
-	if e.Offset < c.next || !c.any && e.Offset != 0 {
-		return fmt.Errorf("catalog entry %q: offset %d is not in order", e.Path, e.Offset)
+	if !c.order.take(e.Offset) {
+		return fmt.Errorf("catalog entry %.256q: offset %d is not in order", e.Path, e.Offset)
 	}
 	if c.record, err = e.AppendBinary(c.record[:0]); err != nil {
 		return err
@@ -46,7 +57,6 @@ func (c *catalogWriter) add(e format.CatalogEntry) (err error) {
 		}
 	}
 	c.records = append(c.records, c.record...)
-	c.next, c.any = e.Offset+format.TarBlock, true
 	return nil
 }
 
@@ -84,10 +94,7 @@ func (c *catalogWriter) writeTo(w io.Writer) error {
 func (c *catalogWriter) close() { _ = c.spool.Close() }
 
 // A catalogReader judges the records of catalog frames in order.
-type catalogReader struct {
-	next uint64
-	any  bool
-}
+type catalogReader struct{ order catalogOrder }
 
 // parse calls yield for each record of one frame's plaintext, until it says
 // false.
@@ -97,10 +104,9 @@ func (c *catalogReader) parse(records []byte, yield func(format.CatalogEntry) bo
 		if err != nil {
 			return err
 		}
-		if e.Offset < c.next || !c.any && e.Offset != 0 {
+		if !c.order.take(e.Offset) {
 			return &format.SyntaxError{Struct: "catalog record", Field: "offset", Offset: 4, Reason: fmt.Sprintf("%d is not in order", e.Offset)}
 		}
-		c.next, c.any = e.Offset+format.TarBlock, true
 		records = rest
 		if !yield(e) {
 			return nil

@@ -15,11 +15,13 @@ import (
 type zstdCompressor struct{ enc *zstd.Encoder }
 
 func newZstdCompressor(level Level, segmentSize int) (Compressor, error) {
-	speed := map[Level]zstd.EncoderLevel{
-		Fast:     zstd.SpeedFastest,
-		Balanced: zstd.SpeedDefault,
-		Small:    zstd.SpeedBetterCompression,
-	}[level]
+	speed := zstd.SpeedFastest
+	switch level {
+	case Balanced:
+		speed = zstd.SpeedDefault
+	case Small:
+		speed = zstd.SpeedBetterCompression
+	}
 	opts := []zstd.EOption{
 		zstd.WithEncoderLevel(speed),
 		zstd.WithEncoderConcurrency(1),
@@ -154,7 +156,7 @@ func (d *decoder) decode(dst, frame []byte) (out []byte, err error) {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			err = &format.SyntaxError{Struct: "data frame", Field: "blocks", Reason: err.Error(), Err: nil}
+			err = &format.SyntaxError{Struct: "data frame", Field: "blocks", Reason: err.Error()}
 		}
 	}()
 	return d.dec.DecodeAll(frame, dst)

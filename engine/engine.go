@@ -1,6 +1,6 @@
 // Package engine writes and reads coffer containers: a plaintext stream is cut
 // into segments, which are compressed, sealed and written, all in parallel and in
-// order; the reader does the reverse. FORMAT: see format/SPEC.md.
+// order; the reader does the reverse. The bytes are described in format/SPEC.md.
 //
 //	w, err := engine.NewWriter(ctx, dst, []keys.Recipient{key}, nil)
 //	defer w.Abort()            // discards, unless Close came first
@@ -15,8 +15,11 @@
 // complete: nobody may treat output as a backup until then. Open gives random
 // access to a container in a file or an object store.
 //
-// A Writer or Reader is for one goroutine, a File for any number. Memory is a
-// small multiple of workers × segment size, whatever the length of the data.
+// A Writer or Reader is for one goroutine, a File for any number. Their callbacks,
+// and dst and src, are called by goroutines of their own, at no time more than one
+// of each; they must not call the Writer or Reader back, and a panic in them ends
+// the process. Memory is a small multiple of workers × segment size, whatever the
+// length of the data.
 package engine
 
 import (
@@ -120,7 +123,7 @@ type WriterOptions struct {
 	Pad           bool                       // hide the length, § 6.4
 	SkipCheck     bool                       // do not decompress what was compressed before sealing it
 	Workers       int                        // 0: GOMAXPROCS
-	NewCompressor func() (Compressor, error) // one for each worker; nil: klauspost/compress at Level
+	NewCompressor func() (Compressor, error) // one for each goroutine that compresses, but at level Store; nil: klauspost/compress at Level
 	Progress      func(Progress)             // called about once a segment, by one goroutine at a time
 	TempDir       string                     // for very long seek tables and catalogs, which are spooled encrypted; "": os.TempDir
 }

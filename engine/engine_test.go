@@ -190,7 +190,7 @@ func TestCatalog(t *testing.T) {
 		t.Errorf("the file gave %d entries", len(got))
 	}
 	refused := errors.New("refused")
-	if _, err := open(c, &engine.ReaderOptions{OnCatalog: func(format.CatalogEntry) error { return refused }}); err != refused {
+	if _, err := open(c, &engine.ReaderOptions{OnCatalog: func(format.CatalogEntry) error { return refused }}); !errors.Is(err, refused) {
 		t.Errorf("OnCatalog's error came back as %v", err)
 	}
 }

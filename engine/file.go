@@ -1,11 +1,12 @@
 package engine
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/coffer-backup/coffer/backends"
@@ -31,8 +32,9 @@ type File struct {
 	content  int64 // length of the content
 	index    index
 
-	mu   sync.Mutex
-	idle []*accessor // the most recently used one last
+	mu     sync.Mutex
+	closed bool
+	idle   []*accessor // the most recently used one last
 }
 
 // Open opens the container of size bytes in src. Either copy of the header is
@@ -41,7 +43,8 @@ type File struct {
 // are those of NewReader, and a container that was cut or added to is told at
 // once.
 //
-// ctx holds for the life of the File.
+// ctx holds for the life of the File. Each goroutine that reads at a time takes
+// memory for two segments; MaxMemory bounds one of them, and NewReader.
 func Open(ctx context.Context, src io.ReaderAt, size int64, with []keys.Identity, opts *ReaderOptions) (*File, error) {
 	f := &File{ctx: ctx, src: src, size: size}
 	if opts != nil {
@@ -53,6 +56,10 @@ func Open(ctx context.Context, src io.ReaderAt, size int64, with []keys.Identity
 	}
 	var err error
 	if f.key, err = unlock(ctx, candidates(head, tail), with, &f.opts); err != nil {
+		return nil, err
+	}
+	if _, err := f.opts.workers(f.key.copy.header); err != nil {
+		f.key.erase()
 		return nil, err
 	}
 	if _, f.backend, err = chooseBackend(f.opts.Backend, f.key.copy.header.Suite); err != nil {
@@ -75,7 +82,11 @@ func readCopies(src io.ReaderAt, size int64) (head, tail headerCopy) {
 		h = head.header.Size
 	} else {
 		var last [4]byte
-		if _, err := src.ReadAt(last[:], size-4); size < 4 || err != nil && err != io.EOF {
+		if size < int64(len(last)) {
+			return head, tail
+		}
+		if n, err := src.ReadAt(last[:], size-int64(len(last))); n < len(last) {
+			tail.err = err
 			return head, tail
 		}
 		var ok bool
@@ -84,6 +95,7 @@ func readCopies(src io.ReaderAt, size int64) (head, tail headerCopy) {
 		}
 	}
 	if tail.offset = size - int64(h); tail.offset < int64(h) {
+		tail.err = ErrTruncated
 		return head, tail
 	}
 	tail.header, tail.block, tail.err = format.ReadHeader(io.NewSectionReader(src, tail.offset, int64(h)))
@@ -116,15 +128,17 @@ func (f *File) openEnd(head, tail headerCopy) error {
 	if f.key.copy.name == head.name {
 		other = tail
 	}
-	if other.header != nil && !bytes.Equal(other.block, f.key.copy.block) && !f.key.sameFile(other.block, other.header) {
-		return &Error{other.name, other.offset, ErrAuth}
-	}
-	switch {
-	case other.header == nil:
-		f.damaged = &Error{other.name, other.offset, fmt.Errorf("%w: %v", ErrDamagedCopy, other.err)}
+	if other.header == nil {
+		cause := other.err
+		if syntax := (*format.SyntaxError)(nil); errors.As(cause, &syntax) {
+			cause = errors.New(syntax.Error()) // of the class of the copy in use, not of this one
+		}
+		f.damaged = &Error{other.name, other.offset, fmt.Errorf("%w: %w", ErrDamagedCopy, cause)}
 		f.warnings = append(f.warnings, fmt.Sprintf("the copy of the header at offset %d is damaged; the other one was used", other.offset))
-	case !bytes.Equal(other.block, f.key.copy.block):
-		f.warnings = append(f.warnings, skewWarning(head.header.Generation, tail.header.Generation))
+	} else if h, err := f.key.judgeCopy(other.block); err != nil {
+		return &Error{other.name, other.offset, err}
+	} else if h != nil {
+		f.warnings = append(f.warnings, skewWarning(head.header, tail.header))
 	}
 	return f.loadIndex()
 }
@@ -164,8 +178,12 @@ func (f *File) openPackage(number int64) (payload int, err error) {
 func (f *File) diagnose() error {
 	suite, nonce := f.key.copy.header.Suite, f.key.nonce
 	var h format.PackageHeader
+	var failed error // of the source, which is not the container's fault
 	header := func(n int64) (known bool) {
-		got, _ := f.src.ReadAt(h[:], f.bodyStart()+n*format.MaxPackageSize)
+		got, err := f.src.ReadAt(h[:], f.bodyStart()+n*format.MaxPackageSize)
+		if err != nil && err != io.EOF {
+			failed = cmp.Or(failed, err)
+		}
 		return got == len(h) && h.Check(suite, &nonce)
 	}
 	// The first package that is not known to be followed by another one.
@@ -181,9 +199,11 @@ func (f *File) diagnose() error {
 	at := f.bodyStart() + low*format.MaxPackageSize
 	fail := func(err error) error { return &Error{fmt.Sprintf("package %d", low), at, err} }
 	if f.size-at < format.PackageHeaderSize {
-		return fail(ErrTruncated)
+		return fail(cmp.Or(failed, ErrTruncated))
 	}
-	if !header(low) || !h.Final() {
+	if known := header(low); failed != nil {
+		return fail(failed)
+	} else if !known || !h.Final() {
 		return fail(ErrAuth)
 	}
 	f.packages, f.bodyEnd = low+1, at+int64(format.PackageHeaderSize+h.Payload()+format.PackageTagSize)
@@ -200,7 +220,7 @@ func (f *File) diagnose() error {
 	if _, err := f.src.ReadAt(tail, f.bodyEnd); err != nil && err != io.EOF {
 		return &Error{"tail", f.bodyEnd, err}
 	}
-	if _, err := f.key.judgeTail(tail); err != nil {
+	if _, err := f.key.judgeCopy(tail); err != nil {
 		return &Error{"tail", f.bodyEnd, err}
 	}
 	return &Error{"end", f.bodyEnd + f.bodyStart(), ErrTrailingData}
@@ -219,6 +239,12 @@ func (f *File) Info() Info { return f.key.info(f.warnings) }
 // If one copy of the header is damaged, it gives all data and then ErrDamagedCopy
 // instead of io.EOF.
 func (f *File) NewReader(ctx context.Context) (*Reader, error) {
+	f.mu.Lock()
+	closed := f.closed
+	f.mu.Unlock()
+	if closed {
+		return nil, os.ErrClosed
+	}
 	body := io.NewSectionReader(f.src, f.bodyStart(), f.bodyEnd-f.bodyStart())
 	r := &Reader{key: f.key, opts: f.opts}
 	err := r.start(ctx, body, func(p *openPipe, rest []byte, offset int64) error {
@@ -228,7 +254,7 @@ func (f *File) NewReader(ctx context.Context) (*Reader, error) {
 		for _, w := range f.warnings {
 			p.addWarning(w)
 		}
-		return firstError(f.damaged, expectEnd(p.src, offset))
+		return cmp.Or(f.damaged, expectEnd(p.src, offset))
 	})
 	if err != nil {
 		return nil, err
@@ -236,10 +262,15 @@ func (f *File) NewReader(ctx context.Context) (*Reader, error) {
 	return r, nil
 }
 
-// Close frees what the File holds, but not src.
+// Close frees what the File holds, but not src. Readers of it go on; nothing else
+// does.
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.closed {
+		f.closed = true
+		f.key.erase()
+	}
 	for _, a := range f.idle {
 		a.stream.close()
 	}
@@ -259,9 +290,6 @@ func (f *File) ReadAt(p []byte, off int64) (n int, err error) {
 	defer f.release(a)
 	segment := int64(f.key.copy.header.SegmentSize())
 	for n < len(p) && off < f.index.size {
-		if err := context.Cause(f.ctx); err != nil {
-			return n, err
-		}
 		if err := a.load(off / segment); err != nil {
 			return n, err
 		}

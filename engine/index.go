@@ -2,9 +2,12 @@ package engine
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"iter"
+	"os"
+	"slices"
 
 	"github.com/coffer-backup/coffer/format"
 )
@@ -153,28 +156,16 @@ func (f *File) catalogFrame(i int64) ([]byte, error) {
 	if err != nil || kind != format.FrameCatalog {
 		return nil, err
 	}
-	segment := f.key.copy.header.SegmentSize()
-	if payload > int64(format.MaxFrameSize(segment)) {
-		return nil, f.contentError("catalog", fmt.Sprintf("frame %d is longer than a frame may be", i))
-	}
-	frame := make([]byte, payload)
-	if err := f.readContent(frame, f.index.offsets[i]+format.SkippableHeaderSize); err != nil {
-		return nil, err
-	}
 	a, err := f.accessor()
 	if err != nil {
 		return nil, err
 	}
 	defer f.release(a)
-	size, _, err := format.WalkFrame(frame, segment)
+	plain, err := a.decode(f.index.offsets[i]+format.SkippableHeaderSize, payload)
 	if err != nil {
-		return nil, &Error{"content", -1, err}
+		return nil, &Error{fmt.Sprintf("frame %d", i), -1, err}
 	}
-	plain, err := a.dec.decode(make([]byte, 0, size), frame)
-	if err != nil {
-		return nil, &Error{"content", -1, err}
-	}
-	return plain, nil
+	return slices.Clone(plain), nil // a is about to be another's
 }
 
 // A contentReader reads content from an offset on.
@@ -220,19 +211,24 @@ type accessor struct {
 
 // accessor lends an accessor to a goroutine, the one used last if it is idle.
 func (f *File) accessor() (*accessor, error) {
+	if err := context.Cause(f.ctx); err != nil {
+		return nil, err
+	}
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, os.ErrClosed
+	}
 	if n := len(f.idle); n > 0 {
 		a := f.idle[n-1]
 		f.idle = f.idle[:n-1]
-		f.mu.Unlock()
 		return a, nil
 	}
-	f.mu.Unlock()
-	s, err := newStream(f.ctx, f.backend, f.key.copy.header.Suite, f.key.bodyKey, f.key.nonce)
+	dec, err := newDecoder(f.key.copy.header.SegmentSize())
 	if err != nil {
 		return nil, err
 	}
-	dec, err := newDecoder(f.key.copy.header.SegmentSize())
+	s, err := newStream(f.ctx, f.backend, f.key.copy.header.Suite, f.key.bodyKey, f.key.nonce)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +242,7 @@ const maxIdle = 4
 func (f *File) release(a *accessor) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.idle) < maxIdle {
+	if len(f.idle) < maxIdle && !f.closed {
 		f.idle = append(f.idle, a)
 	} else {
 		a.stream.close()
@@ -301,28 +297,37 @@ func (a *accessor) load(number int64) error {
 	if number == a.segment {
 		return nil
 	}
-	a.segment = -1
 	x := &a.f.index
-	segment := a.f.key.copy.header.SegmentSize()
-	begin, length := x.offsets[number], x.offsets[number+1]-x.offsets[number]
-	if a.buf == nil {
-		a.buf, a.frame = make([]byte, segment), make([]byte, format.MaxFrameSize(segment))
-	}
-	frame := a.frame[:length]
-	if err := a.content(frame, begin); err != nil {
-		return err
-	}
-	want := int(min(int64(segment), x.size-number*int64(segment)))
-	size, _, err := format.WalkFrame(frame, segment)
-	if err == nil && size != want {
-		err = &format.SyntaxError{Struct: "data frame", Field: "content size", Offset: 5, Reason: fmt.Sprintf("%d, and %d in the seek table", size, want)}
-	}
-	if err == nil {
-		a.plain, err = a.dec.decode(a.buf[:0:size], frame)
+	segment := int64(a.f.key.copy.header.SegmentSize())
+	plain, err := a.decode(x.offsets[number], x.offsets[number+1]-x.offsets[number])
+	if want := min(segment, x.size-number*segment); err == nil && int64(len(plain)) != want {
+		err = &format.SyntaxError{Struct: "data frame", Field: "content size", Offset: 5, Reason: fmt.Sprintf("%d, and %d in the seek table", len(plain), want)}
 	}
 	if err != nil {
 		return &Error{fmt.Sprintf("frame %d", number), -1, err}
 	}
-	a.segment = number
+	a.segment, a.plain = number, plain
 	return nil
+}
+
+// decode decompresses the data frame that fills [off, off+length) of the content.
+// The result is valid until the next call.
+func (a *accessor) decode(off, length int64) ([]byte, error) {
+	segment := a.f.key.copy.header.SegmentSize()
+	if length > int64(format.MaxFrameSize(segment)) {
+		return nil, &format.SyntaxError{Struct: "data frame", Field: "frame", Reason: fmt.Sprintf("%d bytes are more than a frame may have", length)}
+	}
+	if a.buf == nil {
+		a.buf, a.frame = make([]byte, segment), make([]byte, format.MaxFrameSize(segment))
+	}
+	a.segment = -1
+	frame := a.frame[:length]
+	if err := a.content(frame, off); err != nil {
+		return nil, err
+	}
+	size, _, err := format.WalkFrame(frame, segment)
+	if err != nil {
+		return nil, err
+	}
+	return a.dec.decode(a.buf[:0:size], frame)
 }

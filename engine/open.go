@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -27,9 +29,11 @@ const packagesPerRun = 16
 // before it was given out, however the workers were scheduled: each run and job
 // carries its error to its place in the order.
 type openPipe struct {
+	caller  context.Context // the one that was given to NewReader
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	running sync.WaitGroup
+	running sync.WaitGroup // all goroutines but fetch
+	gone    chan struct{}  // closed when fetch has ended
 
 	src  io.Reader
 	key  *unlocked
@@ -85,28 +89,28 @@ type openTask struct {
 // already, then src. It returns io.EOF if all is well.
 type tailCheck func(p *openPipe, rest []byte, offset int64) error
 
-// openRuns and openJobs are how many of each n workers keep busy.
-func openRuns(n int) int { return n + 2 }
-func openJobs(n int) int { return n + 2 }
+// openSpare is how many runs, and jobs, there are beside the one that each worker
+// has: one is being filled, and one is being used up.
+const openSpare = 2
 
 // openMemory is what the buffers of a pipe with n workers take, in bytes.
 func openMemory(n, segment int) int64 {
-	return int64(openJobs(n))*int64(segment+format.MaxFrameSize(segment)) +
-		int64(openRuns(n))*packagesPerRun*format.MaxPackageSize
+	return int64(n+openSpare) * int64(segment+format.MaxFrameSize(segment)+packagesPerRun*format.MaxPackageSize)
 }
 
 func newOpenPipe(ctx context.Context, src io.Reader, key *unlocked, b backends.Backend, workers int, tail tailCheck) (*openPipe, error) {
-	runs, jobs, segment := openRuns(workers), openJobs(workers), key.copy.header.SegmentSize()
-	p := &openPipe{src: src, key: key, tail: tail}
+	n, segment := workers+openSpare, key.copy.header.SegmentSize()
+	p := &openPipe{caller: ctx, gone: make(chan struct{}), key: key, tail: tail}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
-	p.runs = newPool(runs, func() *openRun {
+	p.src = gatedReader{p.ctx, src}
+	p.runs = newPool(n, func() *openRun {
 		return &openRun{sealed: make([]byte, packagesPerRun*format.MaxPackageSize), step: make(chan struct{}, 1)}
 	})
-	p.jobs = newPool(jobs, func() *openJob {
+	p.jobs = newPool(n, func() *openJob {
 		return &openJob{buf: make([]byte, segment), frame: make([]byte, 0, format.MaxFrameSize(segment)), step: make(chan struct{}, 1)}
 	})
-	p.opening, p.decoding = make(chan *openRun, runs), make(chan *openJob, jobs+1) // and the end
-	p.tasks = make(chan openTask, runs+jobs)
+	p.opening, p.decoding = make(chan *openRun, n), make(chan *openJob, n+1) // and the end
+	p.tasks = make(chan openTask, 2*n)
 	for range workers {
 		dec, err := newDecoder(segment)
 		var s *stream
@@ -125,11 +129,34 @@ func newOpenPipe(ctx context.Context, src io.Reader, key *unlocked, b backends.B
 	return p, nil
 }
 
-// close ends all goroutines, but for a fetch that is blocked in src: it ends when
-// that returns.
+// close ends all goroutines but fetch, which may be blocked in src.
 func (p *openPipe) close() {
 	p.cancel(errReaderClosed)
 	p.running.Wait()
+}
+
+// wait waits, after close, until src is the caller's again. It gives up if the
+// caller has cancelled.
+func (p *openPipe) wait() (gone bool) {
+	select {
+	case <-p.gone:
+		return true
+	case <-p.caller.Done():
+		return false
+	}
+}
+
+// A gatedReader begins no Read after its context has ended.
+type gatedReader struct {
+	ctx context.Context
+	src io.Reader
+}
+
+func (g gatedReader) Read(p []byte) (int, error) {
+	if g.ctx.Err() != nil {
+		return 0, context.Cause(g.ctx)
+	}
+	return g.src.Read(p)
 }
 
 func (p *openPipe) warnings() []string {
@@ -139,16 +166,15 @@ func (p *openPipe) warnings() []string {
 }
 
 func (p *openPipe) addWarning(text string) {
-	if text != "" {
-		p.mu.Lock()
-		p.warn = append(p.warn, text)
-		p.mu.Unlock()
-	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.warn = append(p.warn, text)
 }
 
 // fetch reads runs until the end of the file or the first fault that shows
 // without a key.
 func (p *openPipe) fetch() {
+	defer close(p.gone)
 	p.read.Store(int64(p.key.copy.header.Size))
 	for number, end := uint64(0), false; !end; {
 		r, ok := p.runs.get(p.ctx)
@@ -232,11 +258,13 @@ func streamTail(p *openPipe, rest []byte, offset int64) error {
 			return &Error{"tail", offset, err}
 		}
 	}
-	warning, err := p.key.judgeTail(tail)
+	other, err := p.key.judgeCopy(tail)
 	if err != nil {
 		return &Error{"tail", offset, err}
 	}
-	p.addWarning(warning)
+	if other != nil {
+		p.addWarning(skewWarning(p.key.copy.header, other))
+	}
 	if len(rest) > size {
 		return &Error{"end", offset + int64(size), ErrTrailingData}
 	}
@@ -282,7 +310,7 @@ func (p *openPipe) work(s *stream, dec *decoder) {
 func (p *openPipe) open(r *openRun, s *stream) {
 	for i := range r.packages {
 		k := &r.packages[i]
-		sealed := r.sealed[k.from:k.to]
+		sealed := r.sealed[k.from:k.to:k.to]
 		var err error
 		k.payload, err = s.Open(sealed[format.PackageHeaderSize:format.PackageHeaderSize], sealed, r.number+uint64(i), k.final)
 		if err != nil {
@@ -315,7 +343,7 @@ func (p *openPipe) split() {
 			}
 		}
 		if n := len(r.packages); n > 0 && r.packages[n-1].final {
-			r.err = firstError(s.end(), r.err)
+			r.err = cmp.Or(s.end(), r.err)
 		}
 		if r.err != nil {
 			p.finish(r.err)
@@ -339,7 +367,10 @@ func (p *openPipe) next() (*openJob, error) {
 		_, ok = receive(p.ctx, j.step)
 	}
 	if !ok {
-		return nil, context.Cause(p.ctx)
+		if err := context.Cause(p.ctx); err != io.EOF {
+			return nil, err
+		}
+		return nil, errors.New("the reader was cancelled") // io.EOF would say that all is well
 	}
 	return j, j.err
 }

@@ -26,13 +26,13 @@ func receive[T any](ctx context.Context, c <-chan T) (v T, ok bool) {
 // bounds memory and, unlike sync.Pool, keeps what it has when the collector runs.
 // One goroutine gets, any may put.
 type pool[T any] struct {
-	free chan T
-	made int
-	make func() T
+	free     chan T
+	made     int
+	newValue func() T
 }
 
-func newPool[T any](size int, make_ func() T) pool[T] {
-	return pool[T]{free: make(chan T, size), make: make_}
+func newPool[T any](size int, newValue func() T) pool[T] {
+	return pool[T]{free: make(chan T, size), newValue: newValue}
 }
 
 // get returns a value that is not lent, waiting for one if it must.
@@ -44,7 +44,7 @@ func (p *pool[T]) get(ctx context.Context) (v T, ok bool) {
 	}
 	if p.made < cap(p.free) {
 		p.made++
-		return p.make(), true
+		return p.newValue(), true
 	}
 	return receive(ctx, p.free)
 }

@@ -1,11 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 
 	"github.com/coffer-backup/coffer/format"
 	"github.com/coffer-backup/coffer/keys"
@@ -18,14 +18,15 @@ const defaultMaxMemory = 1 << 30
 // Read gives is authentic; io.EOF says that it was also complete, down to the last
 // byte of the container. Every other error sticks.
 type Reader struct {
-	key   *unlocked
-	opts  ReaderOptions
-	pipe  *openPipe
-	cur   *openJob // being given out
-	rest  []byte   // what is left of cur
-	cat   catalogReader
-	plain int64
-	err   error
+	key     *unlocked
+	ownsKey bool
+	opts    ReaderOptions
+	pipe    *openPipe
+	cur     *openJob // being given out
+	rest    []byte   // what is left of cur
+	cat     catalogReader
+	plain   int64
+	err     error
 }
 
 // NewReader opens the container on src with the first identity that fits and
@@ -33,8 +34,9 @@ type Reader struct {
 // the container. Errors of opening are those of package format for what is no
 // container, keys.ErrNoMatch, ErrAuth, ErrContext and ErrLimit.
 //
-// Cancelling ctx makes Read fail with its cause; a Read of src that blocks is not
-// interrupted.
+// Cancelling ctx makes Read fail with its cause; a Read of src that blocks then is
+// not interrupted, and may still be under way when Close has returned. Otherwise
+// src is the caller's again after Close.
 func NewReader(ctx context.Context, src io.Reader, with []keys.Identity, opts *ReaderOptions) (*Reader, error) {
 	r := new(Reader)
 	if opts != nil {
@@ -48,7 +50,12 @@ func NewReader(ctx context.Context, src io.Reader, with []keys.Identity, opts *R
 	if r.key, err = unlock(ctx, []headerCopy{head}, with, &r.opts); err != nil {
 		return nil, err
 	}
-	return r, r.start(ctx, src, streamTail)
+	if err := r.start(ctx, src, streamTail); err != nil {
+		r.key.erase()
+		return nil, err
+	}
+	r.ownsKey = true
+	return r, nil
 }
 
 // headerError gives an error of format.ReadHeader its place and class.
@@ -75,10 +82,7 @@ func (r *Reader) start(ctx context.Context, src io.Reader, tail tailCheck) error
 
 // workers settles how many workers fit MaxMemory.
 func (o *ReaderOptions) workers(h *format.Header) (int, error) {
-	n, limit := o.Workers, o.MaxMemory
-	if n <= 0 {
-		n = runtime.GOMAXPROCS(0)
-	}
+	n, limit := workerCount(o.Workers), o.MaxMemory
 	if limit <= 0 {
 		limit = defaultMaxMemory
 	}
@@ -179,26 +183,21 @@ func (r *Reader) catalog(j *openJob) error {
 		}
 		return refused == nil
 	})
-	if err != nil {
+	if err = cmp.Or(err, refused); err != nil {
 		return &Error{"catalog", j.offset, err}
 	}
-	return refused
+	return nil
 }
 
-// Close frees what the Reader holds. It says nothing about the container.
+// Close frees what the Reader holds. It says nothing about the container. It waits
+// for a Read of src that is under way, unless ctx has ended.
 func (r *Reader) Close() error {
-	r.stop(firstError(r.err, errReaderClosed))
+	r.stop(cmp.Or(r.err, errReaderClosed))
 	r.rest = nil
+	if r.pipe.wait() && r.ownsKey {
+		r.key.erase()
+	}
 	return nil
 }
 
 var errReaderClosed = errors.New("the reader is closed")
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -25,9 +25,11 @@ import (
 // a segment. The order is that of the queues placing and writing: their readers
 // wait for each job's step in turn.
 type sealPipe struct {
+	caller  context.Context // the one that was given to NewWriter
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	running sync.WaitGroup
+	running sync.WaitGroup // all goroutines but write
+	gone    chan struct{}  // closed when write has ended
 
 	dst     io.Writer
 	jobs    pool[*sealJob]
@@ -82,7 +84,7 @@ func (p *sealPipe) room(j *sealJob, size int) []byte {
 }
 
 func newSealPipe(ctx context.Context, dst io.Writer, w *Writer, backend backends.Backend, key []byte, nonce format.Nonce) (*sealPipe, error) {
-	p := &sealPipe{dst: dst, maxFrame: format.MaxFrameSize(w.segment), store: w.opts.Level == Store, progress: w.opts.Progress}
+	p := &sealPipe{caller: ctx, gone: make(chan struct{}), dst: dst, maxFrame: format.MaxFrameSize(w.segment), store: w.opts.Level == Store, progress: w.opts.Progress}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	// One job is being filled, one for each worker, and as many wait for their
 	// turn or for dst; large segments get fewer.
@@ -104,6 +106,8 @@ func newSealPipe(ctx context.Context, dst io.Writer, w *Writer, backend backends
 		p.fail(err)
 		return nil, err
 	}
+	p.running.Go(p.place)
+	go p.write()
 	for range w.opts.Workers {
 		enc, err := newEncoder(&w.opts, w.segment)
 		var s *stream
@@ -117,8 +121,6 @@ func newSealPipe(ctx context.Context, dst io.Writer, w *Writer, backend backends
 		}
 		p.running.Go(func() { p.work(s, enc) })
 	}
-	p.running.Go(p.place)
-	go p.write()
 	return p, nil
 }
 
@@ -133,10 +135,15 @@ func (p *sealPipe) failure() error {
 	return context.Cause(p.ctx)
 }
 
-// wait waits for the goroutines to end, after fail, and frees what they held. It
-// does not wait for write, which a blocked dst could hold for ever.
+// wait waits for the goroutines to end, after fail, and frees what they held.
+// Afterwards dst is the caller's again, unless the caller has cancelled: a dst that
+// hangs is left behind only then.
 func (p *sealPipe) wait() {
 	p.running.Wait()
+	select {
+	case <-p.gone:
+	case <-p.caller.Done():
+	}
 	p.last.close()
 	_ = p.table.spool.Close()
 }
@@ -290,12 +297,16 @@ func sealError(number uint64, err error) error {
 
 // write gives packages to dst, in order, and jobs back.
 func (p *sealPipe) write() {
+	defer close(p.gone)
 	for {
 		j, ok := receive(p.ctx, p.writing)
 		if !ok {
 			return
 		}
 		if _, ok = receive(p.ctx, j.step); !ok {
+			return
+		}
+		if p.ctx.Err() != nil { // it may have ended together with the step
 			return
 		}
 		if len(j.sealed) > 0 {
@@ -307,11 +318,15 @@ func (p *sealPipe) write() {
 		if j.isData {
 			p.plain += int64(j.filled)
 		}
-		if p.progress != nil {
-			p.progress(Progress{Plain: p.plain, Sealed: p.written.Load()})
-		}
+		p.report()
 		j.filled, j.frame = 0, j.frame[:0]
 		p.jobs.put(j)
+	}
+}
+
+func (p *sealPipe) report() {
+	if p.progress != nil {
+		p.progress(Progress{Plain: p.plain, Sealed: p.written.Load()})
 	}
 }
 
@@ -347,7 +362,11 @@ func (p *sealPipe) finish(tail []byte) error {
 	if err := p.output(sealed); err != nil {
 		return err
 	}
-	return p.output(tail)
+	if err := p.output(tail); err != nil {
+		return err
+	}
+	p.report()
+	return nil
 }
 
 // A rawWriter sends content that is made of finished frames through the pipe.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"hash"
@@ -121,7 +122,7 @@ func (s *splitter) start() error {
 	}
 	job, ok := s.pipe.jobs.get(s.pipe.ctx)
 	if !ok {
-		return errReaderClosed // the pipe was stopped: nobody sees this
+		return context.Cause(s.pipe.ctx)
 	}
 	s.job = job
 	job.kind, job.offset, job.frame = kind, s.fileOffset(), job.frame[:0]
@@ -166,7 +167,7 @@ func (s *splitter) send() error {
 	}
 	s.count(e)
 	if !send(s.pipe.ctx, s.pipe.decoding, j) || !send(s.pipe.ctx, s.pipe.tasks, openTask{job: j}) {
-		return errReaderClosed // as in start
+		return context.Cause(s.pipe.ctx)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -54,6 +55,7 @@ func unlock(ctx context.Context, candidates []headerCopy, with []keys.Identity, 
 		defer fk.Erase()
 		found := &unlocked{copy: c, slotKind: slot.Kind, public: isPublic(slot)}
 		if err := found.authenticate(fk, opts); err != nil {
+			found.erase()
 			return nil, &Error{c.name, c.offset, err}
 		}
 		return found, nil
@@ -86,6 +88,12 @@ func (u *unlocked) authenticate(fk *keys.FileKey, opts *ReaderOptions) error {
 	}
 	u.bodyKey, u.nonce = u.schedule.Body(h.Core(), opts.Context)
 	return nil
+}
+
+// erase overwrites the keys, after which nothing can be opened.
+func (u *unlocked) erase() {
+	u.schedule.Erase()
+	clear(u.bodyKey)
 }
 
 // unlocker keeps the limits on work across the copies of the header.
@@ -126,10 +134,11 @@ func (u *unlocker) findKey(h *format.Header) (*keys.FileKey, format.Slot, error)
 	for _, kind := range unlockOrder {
 		for _, e := range h.Entries {
 			slot, known, err := e.Slot()
-			if err != nil || !known || slot.Kind != kind || u.tried[string(e.Data)] {
+			id := string(binary.LittleEndian.AppendUint16(nil, uint16(e.Kind))) + string(e.Data)
+			if err != nil || !known || slot.Kind != kind || u.tried[id] {
 				continue
 			}
-			seen = append(seen, string(e.Data))
+			seen = append(seen, id)
 			for _, id := range u.with {
 				if id.Kind() != kind || !u.mayTry(slot) {
 					continue
@@ -206,31 +215,29 @@ func isPublic(slot format.Slot) bool {
 	return slot.Kind == format.KindHPKE || slot.Kind == format.KindPKCS11 && slot.Params[0] == format.PKCS11RSAOAEP
 }
 
-// judgeTail compares the tail that follows the data of a stream with the header
-// that opened it (§ 3.4). skew says that the tail is of another generation.
-func (u *unlocked) judgeTail(tail []byte) (skew string, err error) {
-	if bytes.Equal(tail, u.copy.block) {
-		return "", nil
+// judgeCopy compares the other header block with the one that opened the
+// container (§ 3.4.4). It returns nil if they are identical, and otherwise the
+// header of the other one, which is authentic.
+func (u *unlocked) judgeCopy(block []byte) (*format.Header, error) {
+	if bytes.Equal(block, u.copy.block) {
+		return nil, nil
 	}
-	h, err := format.ParseHeader(tail)
-	if err != nil || !u.sameFile(tail, h) {
-		return "", ErrAuth
+	h, err := format.ParseHeader(block)
+	own := u.copy.header
+	if err != nil || h.Core() != own.Core() || h.Size != own.Size || !u.schedule.VerifyHeader(block, &h.MAC) {
+		return nil, ErrAuth
 	}
-	return skewWarning(u.copy.header.Generation, h.Generation), nil
+	return h, nil
 }
 
-// sameFile reports whether another header block belongs to the same container and
-// was made by a holder of its file key.
-func (u *unlocked) sameFile(block []byte, h *format.Header) bool {
-	return h.Core() == u.copy.header.Core() && h.Size == u.copy.header.Size && u.schedule.VerifyHeader(block, &h.MAC)
-}
-
-func skewWarning(head, tail uint64) string {
-	if head > tail {
-		return fmt.Sprintf("the header has generation %d and its copy at the end %d: no interrupted rewrap leaves that, so an old copy may have been put back", head, tail)
+// skewWarning is for a container whose two header blocks differ.
+func skewWarning(head, tail *format.Header) string {
+	h, t := head.Generation, tail.Generation
+	switch {
+	case h > t:
+		return fmt.Sprintf("the header has generation %d and its copy at the end %d: no interrupted rewrap leaves that, so an old copy may have been put back", h, t)
+	case h < t:
+		return fmt.Sprintf("the header has generation %d and its copy at the end %d: a rewrap was interrupted, and should be run again", h, t)
 	}
-	if head == tail {
-		return fmt.Sprintf("the header and its copy at the end differ, and both have generation %d", head)
-	}
-	return fmt.Sprintf("the header has generation %d and its copy at the end %d: a rewrap was interrupted, and should be run again", head, tail)
+	return fmt.Sprintf("the header and its copy at the end differ, and both have generation %d", h)
 }

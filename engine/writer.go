@@ -41,7 +41,8 @@ type Writer struct {
 // NewWriter begins a container on dst for the recipients, of whom there must be 1
 // to 32, and writes its header. Cancelling ctx makes all further calls fail with
 // its cause; a Write of dst that blocks then is not interrupted, and may still be
-// under way when the Writer is closed.
+// under way when Close or Abort has returned. Otherwise dst is the caller's again
+// after them.
 func NewWriter(ctx context.Context, dst io.Writer, to []keys.Recipient, opts *WriterOptions) (*Writer, error) {
 	w := new(Writer)
 	if opts != nil {
@@ -96,10 +97,19 @@ func (o *WriterOptions) normalise() (suite format.Suite, b backends.Backend, err
 	if o.HeaderSize == 0 {
 		o.HeaderSize = format.DefaultHeaderSize
 	}
-	if o.Workers <= 0 {
-		o.Workers = runtime.GOMAXPROCS(0)
-	}
+	o.Workers = workerCount(o.Workers)
 	return chooseBackend(o.Backend, o.Suite)
+}
+
+// maxWorkers bounds what a caller can ask for by mistake.
+const maxWorkers = 1024
+
+// workerCount is how many workers an option asks for.
+func workerCount(n int) int {
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	return min(n, maxWorkers)
 }
 
 func newHeader(suite format.Suite, opts *WriterOptions) *format.Header {
@@ -117,6 +127,9 @@ func newHeader(suite format.Suite, opts *WriterOptions) *format.Header {
 func buildHeader(ctx context.Context, h *format.Header, schedule *keys.Schedule, fk *keys.FileKey, to []keys.Recipient) ([]byte, error) {
 	if len(to) == 0 {
 		return nil, errors.New("no recipients: nobody could ever open the container")
+	}
+	if len(to) > format.MaxEntries {
+		return nil, fmt.Errorf("%w: %d recipients, and at most %d fit", ErrLimit, len(to), format.MaxEntries)
 	}
 	for _, r := range to {
 		slot, err := r.Wrap(ctx, h.Core(), fk)
@@ -153,7 +166,9 @@ func (w *Writer) Write(p []byte) (n int, err error) {
 	return n, w.pipe.failure()
 }
 
-// ReadFrom takes r's bytes until io.EOF, without the copy that Write makes.
+// ReadFrom takes r's bytes until io.EOF, without the copy that Write makes. An
+// error of r is returned as it is, and what came before it was taken: the caller
+// decides whether to go on.
 func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 	for {
 		buf, err := w.room()
@@ -210,10 +225,13 @@ func (w *Writer) flush() error {
 // archive. Records come in the order of the entries in the plaintext, the first
 // at offset 0.
 func (w *Writer) AddCatalogEntry(e format.CatalogEntry) error {
-	if err := w.pipe.failure(); err != nil {
-		return err
+	err := w.pipe.failure()
+	if err == nil {
+		if err = w.catalog.add(e); err != nil {
+			w.pipe.fail(err) // a catalog must not lack an entry
+		}
 	}
-	return w.catalog.add(e)
+	return err
 }
 
 // Close writes what is left and makes the container whole. Only if it returns nil

@@ -168,7 +168,7 @@ func TestHangingPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Write(make([]byte, 100<<20)); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := w.Write(noise(100<<20, 1)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Write: %v", err)
 	}
 	w.Abort()

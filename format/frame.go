@@ -266,7 +266,7 @@ func ParseFrameHeader(b []byte) (kind FrameKind, payload int64, err error) {
 	case magic == MagicPadding:
 		kind, limit = FramePadding, MaxPaddingPayload
 	case magic == MagicSeekTable:
-		kind, limit = FrameSeekTable, MaxFrames*seekEntrySize+seekFooterSize
+		kind, limit = FrameSeekTable, MaxFrames*SeekEntrySize+SeekFooterSize
 	default:
 		return 0, 0, &SyntaxError{Struct: "content", Field: "frame magic", Reason: fmt.Sprintf("%#08x is no frame of version 1", magic)}
 	}

@@ -9,10 +9,9 @@ import (
 // Wire numbers of the seek table (§ 6.5), the last frame of the content, in the
 // zstd seekable format 0.1.0. Sizes in bytes.
 const (
-	MaxFrames     = 1 << 27
-	seekEntrySize = 8
-	// SeekFooterSize: number of frames u32, descriptor u8, magic u32.
-	seekFooterSize = 9
+	MaxFrames      = 1 << 27
+	SeekEntrySize  = 8 // compressed size u32, decompressed size u32
+	SeekFooterSize = 9 // number of frames u32, descriptor u8, magic u32
 	seekableMagic  = 0x8F92EAB1
 )
 
@@ -25,7 +24,7 @@ type SeekEntry struct {
 
 // SeekTableSize is the length of the whole table, its frame header included.
 func SeekTableSize(frames int64) int64 {
-	return SkippableHeaderSize + frames*seekEntrySize + seekFooterSize
+	return SkippableHeaderSize + frames*SeekEntrySize + SeekFooterSize
 }
 
 // AppendSeekEntry appends one entry of the table.
@@ -45,12 +44,6 @@ func AppendSeekFooter(dst []byte, frames int64) []byte {
 	dst = append(dst, 0)
 	return binary.LittleEndian.AppendUint32(dst, seekableMagic)
 }
-
-// SeekFooterSize is the length of what AppendSeekFooter appends.
-const SeekFooterSize = seekFooterSize
-
-// SeekEntrySize is the length of what AppendSeekEntry appends.
-const SeekEntrySize = seekEntrySize
 
 // ParseSeekFooter judges the last SeekFooterSize bytes of the content and returns
 // the number of frames before the table.

@@ -44,7 +44,8 @@ type Identity interface {
 	// Unwrap returns the file key in slot, or an error that wraps ErrNoMatch if
 	// the slot is not for this identity. Any other error means that the attempt
 	// could not be made, and says nothing about the slot. It is called for one
-	// slot at a time; the engine chooses the order and keeps the limits on work.
+	// slot at a time; the engine chooses the order and keeps the limits on work,
+	// and it erases the file key when it is done with it.
 	Unwrap(ctx context.Context, core format.Core, slot format.Slot) (*FileKey, error)
 }
 
@@ -113,7 +114,10 @@ func NewFileKey() *FileKey { return &FileKey{randomSecret()} }
 // of a slot. It keeps a copy.
 func FileKeyFrom(b []byte) (*FileKey, error) {
 	s, err := secretFrom(b)
-	return &FileKey{s}, err
+	if err != nil {
+		return nil, err
+	}
+	return &FileKey{s}, nil
 }
 
 // AccountKey is AK, the key an owner keeps for all backups, by hand as 64 hex
@@ -126,5 +130,8 @@ func GenerateAccountKey() *AccountKey { return &AccountKey{randomSecret()} }
 // AccountKeyFrom returns the account key with these 32 bytes. It keeps a copy.
 func AccountKeyFrom(b []byte) (*AccountKey, error) {
 	s, err := secretFrom(b)
-	return &AccountKey{s}, err
+	if err != nil {
+		return nil, err
+	}
+	return &AccountKey{s}, nil
 }

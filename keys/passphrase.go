@@ -46,8 +46,8 @@ func NewPassphrase(text []byte) (*Passphrase, error) {
 	return &Passphrase{text: &at, cost: DefaultCost}, nil
 }
 
-// WithCost returns a passphrase whose new slots cost as much as c says. Slots
-// that are opened cost what they say themselves.
+// WithCost returns p with another cost for new slots. Slots that are opened cost
+// what they say themselves. Erasing one erases both.
 func (p *Passphrase) WithCost(c format.PassphraseParams) (*Passphrase, error) {
 	if _, err := c.AppendBinary(nil); err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ type Spool struct {
 	file   *os.File
 	sealed uint64 // chunks in the file
 	buf    []byte
+	err    error // the first one: what was half written is not written again
 }
 
 // New returns a spool that holds up to limit bytes in memory and the rest in a
@@ -36,16 +37,19 @@ func New(limit int64, dir string) *Spool { return &Spool{limit: limit, dir: dir}
 // Size is the number of bytes written.
 func (s *Spool) Size() int64 { return s.size }
 
-// Write appends p. It fails only if the temporary file does.
+// Write appends p. It fails only if the temporary file does, and then for good: a
+// second try would seal other bytes under a nonce that is used.
 func (s *Spool) Write(p []byte) (n int, err error) {
 	for n < len(p) {
-		last := len(s.chunks) - 1
-		if last < 0 || len(s.chunks[last]) == chunkSize {
-			if err := s.grow(); err != nil {
-				return n, err
+		if len(s.chunks) == 0 || len(s.chunks[len(s.chunks)-1]) == chunkSize {
+			if s.err == nil {
+				s.err = s.grow()
 			}
-			last = len(s.chunks) - 1
+			if s.err != nil {
+				return n, s.err
+			}
 		}
+		last := len(s.chunks) - 1
 		c := s.chunks[last]
 		m := copy(c[len(c):chunkSize], p[n:])
 		s.chunks[last] = c[:len(c)+m]
@@ -104,6 +108,9 @@ func nonce(chunk uint64) []byte {
 
 // WriteTo writes all bytes to w, in order. The spool stays as it is.
 func (s *Spool) WriteTo(w io.Writer) (written int64, err error) {
+	if s.err != nil {
+		return 0, s.err
+	}
 	sealed := make([]byte, chunkSize+16)
 	for i := range s.sealed {
 		if _, err := s.file.ReadAt(sealed, int64(i)*int64(len(sealed))); err != nil {

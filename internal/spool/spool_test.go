@@ -66,6 +66,26 @@ func TestSpoolFileIsSealed(t *testing.T) {
 	}
 }
 
+// A write that failed is not tried again: it would use a nonce twice.
+func TestSpoolFailsForGood(t *testing.T) {
+	s := New(0, t.TempDir())
+	if _, err := s.Write(make([]byte, 2*chunkSize)); err != nil {
+		t.Fatal(err)
+	}
+	s.file.Close()
+	_, first := s.Write(make([]byte, 2*chunkSize))
+	if first == nil {
+		t.Fatal("writing to a closed file worked")
+	}
+	sealed := s.sealed
+	if _, err := s.Write([]byte("more")); err != first || s.sealed != sealed {
+		t.Errorf("then %v, %d chunks after %d", err, s.sealed, sealed)
+	}
+	if _, err := s.WriteTo(io.Discard); err != first {
+		t.Errorf("WriteTo: %v", err)
+	}
+}
+
 func TestSpoolFailures(t *testing.T) {
 	s := New(0, t.TempDir()+"/missing")
 	if _, err := s.Write([]byte("x")); err == nil {
