@@ -34,7 +34,6 @@ type Writer struct {
 	pipe    *sealPipe
 	cur     *sealJob // being filled
 	catalog catalogWriter
-	plain   int64
 	closed  bool
 }
 
@@ -207,7 +206,6 @@ func (w *Writer) room() ([]byte, error) {
 // filled says that n bytes of the room were used.
 func (w *Writer) filled(n int) error {
 	w.cur.filled += n
-	w.plain += int64(n)
 	if w.cur.filled == w.segment {
 		return w.flush()
 	}
