@@ -139,7 +139,7 @@ func TestRootNames(t *testing.T) {
 	write(t, work+"/a/b/file", "x")
 	write(t, work+"/c/file", "y")
 	write(t, work+"/a/c/file", "z")
-	if err := os.Symlink("a", work+"/l"); err != nil {
+	if err := errors.Join(os.Symlink("a", work+"/l"), os.Symlink("a/b", work+"/p")); err != nil {
 		t.Fatal(err)
 	}
 	t.Chdir(work + "/c")
@@ -151,17 +151,19 @@ func TestRootNames(t *testing.T) {
 		{[]string{"."}, []string{"./", "file"}},
 		{[]string{"./"}, []string{"./", "file"}},
 		{[]string{"./file"}, []string{"file"}},
-		{[]string{".."}, []string{"./", "a/", "a/b/", "a/b/file", "a/c/", "a/c/file", "c/", "c/file", "l"}},
+		{[]string{".."}, []string{"./", "a/", "a/b/", "a/b/file", "a/c/", "a/c/file", "c/", "c/file", "l", "p"}},
 		{[]string{"../a/b"}, []string{"a/b/", "a/b/file"}},
 		{[]string{"../a/../c//file"}, []string{"c/file"}},
 		{[]string{"../a/c/.."}, []string{"./", "b/", "b/file", "c/", "c/file"}},
 		{[]string{"../a/b", "../c"}, []string{"a/b/", "a/b/file", "c/", "c/file"}},
 		{[]string{"../a/b", "../a/b/file", "../a/b/"}, []string{"a/b/file", "a/b/"}},
 		{[]string{".", "file"}, []string{"file", "./"}},
-		{[]string{"..", "../c/absent", "../a/b"}, []string{"a/b/", "a/b/file", "./", "a/", "a/c/", "a/c/file", "c/", "c/file", "l"}},
+		{[]string{"..", "../c/absent", "../a/b"}, []string{"a/b/", "a/b/file", "./", "a/", "a/c/", "a/c/file", "c/", "c/file", "l", "p"}},
 		{[]string{"../l"}, []string{"l"}},
 		{[]string{"../l/"}, []string{"l/", "l/b/", "l/b/file", "l/c/", "l/c/file"}},
 		{[]string{"../c", "../a/b/../../c"}, []string{"c/", "c/file"}},
+		{[]string{"../c", "../l/../c"}, []string{"c/", "c/file"}},
+		{[]string{"../p/../c"}, []string{"c/", "c/file"}}, // a/c
 	} {
 		s, _ := create(t, nil, tt.roots...)
 		if got := members(t, s); fmt.Sprint(got) != fmt.Sprint(tt.want) {
@@ -174,6 +176,12 @@ func TestRootNames(t *testing.T) {
 		{"..", "../a/b/../c"},        // ../c is c too
 		{"../c", "../a/b/../c/file"}, // both c/file
 		{"../l", "../l/b"},           // l is stored as a link
+		{"../l", "../l/"},            // both l
+		{"../c", "../p/../c"},        // p/../c is a/c
+		{"../p/../c/file", "../c/file"},
+		{"../c", "../p/../c/file"},
+		{"..", "../l/b"}, // .. stores l as a link
+		{"..", "../l/b/file"},
 	} {
 		s := &memSink{}
 		if report, err := archive.Create(t.Context(), s, roots, nil); err == nil {

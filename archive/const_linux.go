@@ -7,3 +7,6 @@ import "golang.org/x/sys/unix"
 const openFlags = unix.O_NONBLOCK | unix.O_LARGEFILE
 
 const errNoXattr = unix.ENODATA
+
+// emptyPath has a call work on the descriptor itself, where that is possible.
+const emptyPath = unix.AT_EMPTY_PATH

@@ -34,7 +34,7 @@ type CreateOptions struct {
 	OneFileSystem bool
 	// Omit names files that are left out without a warning: the archive itself.
 	Omit []os.FileInfo
-	// OnWarning is told of each fault of the source.
+	// OnWarning is told of each fault of the source, and of each socket.
 	OnWarning func(*EntryError)
 	// OnEntry is told of each entry before its content is read.
 	OnEntry func(format.CatalogEntry)
@@ -47,6 +47,7 @@ var (
 	errChanged  = errors.New("changed while it was being read: the copy may mix old and new")
 	errGrew     = errors.New("grew while it was being read: what was added is left out")
 	errShrank   = errors.New("shrank while it was being read: zeros stand for the rest")
+	errTooMany  = fmt.Errorf("%w: this and all that comes after %d entries is left out", ErrLimit, MaxEntries)
 )
 
 // Create writes an archive of roots to w: files, and directories with all that
@@ -97,8 +98,17 @@ type creator struct {
 
 // A linkedFile was archived under a first name and has more.
 type linkedFile struct {
-	name string
-	left uint64 // links not met yet
+	name  string
+	left  uint64 // links not met yet
+	typ   byte
+	size  int64
+	mtime time.Time
+}
+
+// is reports whether st is still that file: the number of an inode that was
+// removed meanwhile is given to another one.
+func (l *linkedFile) is(st *fileStat) bool {
+	return l.typ == st.typ && l.size == st.size && l.mtime.Equal(st.mtime)
 }
 
 // A node is one file on the walk.
@@ -148,7 +158,11 @@ func (c *creator) run(paths []string) error {
 		c.roots[r.name] = true
 	}
 	for _, r := range roots {
-		if err := c.visit(&node{parent: workingDir, base: r.path, path: r.path, name: r.name}, true); err != nil {
+		err := c.visit(&node{parent: workingDir, base: r.path, path: r.path, name: r.name}, true)
+		if err == errTooMany {
+			break
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -166,11 +180,16 @@ func (c *creator) run(paths []string) error {
 }
 
 func (c *creator) warn(path string, err error) {
+	c.report.Warnings++
+	c.tell(path, err)
+}
+
+// tell is warn for what a backup can do without.
+func (c *creator) tell(path string, err error) {
 	e := &EntryError{path, plain(err)}
 	if c.first == nil {
 		c.first = e
 	}
-	c.report.Warnings++
 	if c.OnWarning != nil {
 		c.OnWarning(e)
 	}
@@ -204,13 +223,13 @@ func (c *creator) visit(n *node, isRoot bool) error {
 	}
 	switch n.st.typ {
 	case 0:
-		c.warn(n.path, errSocket)
+		c.tell(n.path, errSocket) // whoever made it makes it anew
 		return nil
 	case tar.TypeDir:
 		return c.directory(n)
 	}
 	if n.st.links > 1 {
-		if first := c.otherLink(n.st.inode); first != "" {
+		if first := c.otherLink(&n.st); first != "" {
 			h := c.header(n, nil)
 			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
 			_, err := c.writeHeader(n, h)
@@ -232,15 +251,19 @@ func (c *creator) omitted(st *fileStat) bool {
 	return false
 }
 
-// otherLink returns the name under which the inode was archived already. It
-// forgets inodes whose last link it has seen.
-func (c *creator) otherLink(id inode) string {
-	l := c.linked[id]
+// otherLink returns the name under which the file was archived already, or "". It
+// forgets inodes that changed or whose last link it has seen.
+func (c *creator) otherLink(st *fileStat) string {
+	l := c.linked[st.inode]
 	if l == nil {
 		return ""
 	}
-	if l.left--; l.left == 0 {
-		delete(c.linked, id)
+	same := l.is(st)
+	if l.left--; l.left == 0 || !same {
+		delete(c.linked, st.inode)
+	}
+	if !same {
+		return ""
 	}
 	return l.name
 }
@@ -356,7 +379,7 @@ func (c *creator) header(n *node, attrs map[string]string) *tar.Header {
 		}
 	}
 	if h.ModTime.IsZero() {
-		h.ModTime = time.Unix(0, 0) // what tar makes of the year 1
+		h.ModTime = h.ModTime.Add(1) // tar takes the first instant of the year 1 for none
 	}
 	h.PAXRecords = c.paxXattrs(n.path, attrs)
 	return h
@@ -366,7 +389,8 @@ func (c *creator) header(n *node, attrs map[string]string) *tar.Header {
 // archived, which is a warning, or if there is an error.
 func (c *creator) writeHeader(n *node, h *tar.Header) (ok bool, err error) {
 	if c.report.Entries == MaxEntries {
-		return false, &EntryError{n.path, fmt.Errorf("%w: more than %d entries", ErrLimit, MaxEntries)}
+		c.warn(n.path, errTooMany)
+		return false, errTooMany
 	}
 	if err := c.tar.Flush(); err != nil { // so that the entry begins at out.n
 		return false, fmt.Errorf("writing the archive: %w", err)
@@ -387,7 +411,7 @@ func (c *creator) writeHeader(n *node, h *tar.Header) (ok bool, err error) {
 		return false, fmt.Errorf("writing the catalog: %w", err)
 	}
 	if n.st.links > 1 && h.Typeflag != tar.TypeLink && h.Typeflag != tar.TypeDir {
-		c.linked[n.st.inode] = &linkedFile{n.name, n.st.links - 1}
+		c.linked[n.st.inode] = &linkedFile{n.name, n.st.links - 1, n.st.typ, n.st.size, n.st.mtime}
 	}
 	c.report.Next = offset
 	c.report.Entries++

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -31,11 +32,13 @@ const (
 type ExtractOptions struct {
 	// AllowNonEmpty restores into a directory that holds something already, and
 	// replaces what has the name of an entry. Directories are never replaced, but
-	// merged, and get the metadata that the archive has for them.
+	// merged, and get the metadata that the archive has for them. A hard link to an
+	// entry that was not restored fails: what has that name is none of the archive.
 	AllowNonEmpty bool
 	Owners        Owners
-	Fsync         bool  // each file before it gets its name, each directory after it was filled
-	MaxSize       int64 // bytes of content in all, holes included; 0: no limit
+	// Fsync has all that was restored on the disk when Extract returns. On Linux
+	// that is one call for the file system of the target, elsewhere one a file.
+	Fsync bool
 	// OnWarning is told of each entry that was not restored and of metadata that
 	// could not be set.
 	OnWarning func(*EntryError)
@@ -49,6 +52,8 @@ var (
 	errSetID     = errors.New("setuid or setgid is left out, as the owner is another one")
 	errOwner     = errors.New("its owner has no number on this system")
 	errXattrName = errors.New("is none that archives restore")
+	errXattrHeld = fmt.Errorf("extended attributes are left out: %w: more than %d bytes of them in nested directories", ErrLimit, maxHeld)
+	errNoTarget  = errors.New("the file that it is another name of was not restored")
 )
 
 // Extract restores the archive in r below dir, which is made if it is absent and
@@ -56,9 +61,13 @@ var (
 //
 // What the file system refuses, such as a name it has not or that is taken, is
 // left out, told to OnWarning and counted in Report.Failed; then Extract goes on
-// and returns an error at the end. A fault of r, an entry that Create does not
+// and returns ErrIncomplete at the end. A fault of r, an entry that Create does not
 // write, a full disk and the end of ctx stop it at once: what was whole stays,
 // and Report.Next says where in the archive it stopped.
+//
+// Others who can write in dir while Extract runs cannot make it write elsewhere.
+// But what they put in the place of a link, FIFO or device may get its owner, times
+// or permissions.
 //
 // Permissions are restored whatever the umask is. The setuid and setgid bits are
 // restored only if the file then belongs to the user or group that the archive
@@ -68,22 +77,31 @@ func Extract(ctx context.Context, r io.Reader, dir string, opts *ExtractOptions)
 		opts = &ExtractOptions{}
 	}
 	report := &Report{}
+	ar, err := newReader(ctx, r, report)
+	if err != nil {
+		return report, err
+	}
 	top, err := openTarget(dir, opts.AllowNonEmpty)
 	if err != nil {
 		return report, err
 	}
 	x := &extractor{
 		ExtractOptions: *opts,
-		reader:         newReader(ctx, r, report),
+		reader:         ar,
 		stack:          []*targetDir{top},
+		made:           make(map[uint64]struct{}),
+		seed:           maphash.MakeSeed(),
 		chown:          opts.Owners == OwnersRestore || opts.Owners == OwnersIfRoot && os.Geteuid() == 0,
 		temp:           fmt.Sprintf("%s%016x-", durable.TempPrefix, rand.Uint64()),
 	}
 	err = x.each(x.visit)
 	x.leaveTo(0)
 	x.leave(top)
+	if err == nil && x.unsynced != nil {
+		err = fmt.Errorf("flushing what was restored to disk: %w", x.unsynced)
+	}
 	if err == nil && x.first != nil {
-		err = fmt.Errorf("%d entries were not restored, the first is %w", report.Failed, x.first)
+		err = fmt.Errorf("%w: %d failed, the first is %w", ErrIncomplete, report.Failed, x.first)
 	}
 	return report, err
 }
@@ -91,14 +109,19 @@ func Extract(ctx context.Context, r io.Reader, dir string, opts *ExtractOptions)
 type extractor struct {
 	ExtractOptions
 	*reader
-	stack []*targetDir // the open directories, from the target down
-	path  string       // member name of the last of them
-	chown bool
-	total int64  // bytes of content met
-	temp  string // what temporary names begin with
-	temps int
-	first error // why the first entry was not restored
+	stack    []*targetDir        // the open directories, from the target down
+	held     int                 // bytes of extended attributes that wait in stack
+	made     map[uint64]struct{} // AllowNonEmpty: hashes of the member names restored
+	seed     maphash.Seed
+	chown    bool
+	temp     string // what temporary names begin with
+	temps    int
+	first    error // why the first entry was not restored
+	unsynced error // the first failure to flush
 }
+
+// top is the directory being filled.
+func (x *extractor) top() *targetDir { return x.stack[len(x.stack)-1] }
 
 func openTarget(dir string, allowNonEmpty bool) (*targetDir, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -109,38 +132,33 @@ func openTarget(dir string, allowNonEmpty bool) (*targetDir, error) {
 		return nil, err
 	}
 	top := &targetDir{root: root}
-	if allowNonEmpty {
-		return top, nil
+	f, err := top.handle()
+	if err == nil && !allowNonEmpty {
+		if _, err = f.Readdirnames(1); err == nil {
+			err = fmt.Errorf("%q: %w", dir, ErrNotEmpty)
+		}
 	}
-	f, err := root.Open(".")
-	if err == nil {
-		_, err = f.Readdirnames(1)
-		f.Close()
+	if err != nil && err != io.EOF {
+		top.close()
+		return nil, err
 	}
-	if err == io.EOF {
-		return top, nil
-	}
-	root.Close()
-	if err == nil {
-		err = fmt.Errorf("%q: %w", dir, ErrNotEmpty)
-	}
-	return nil, err
+	top.defaultACL = hasDefaultACL(f)
+	return top, nil
 }
 
 func (x *extractor) visit(h *tar.Header, e format.CatalogEntry) (done bool, err error) {
-	if x.MaxSize > 0 && h.Size > x.MaxSize-x.total {
-		return false, fmt.Errorf("%w: more than %d bytes of content", ErrLimit, x.MaxSize)
-	}
-	x.total += h.Size
 	err = x.restore(h)
 	if err == nil {
+		if x.AllowNonEmpty && h.Typeflag != tar.TypeDir {
+			x.made[maphash.String(x.seed, h.Name)] = struct{}{}
+		}
 		if x.OnEntry != nil {
 			x.OnEntry(e)
 		}
 		return true, nil
 	}
 	err = plain(err)
-	if x.src.ended || x.src.err != nil || stops(err) {
+	if errors.Is(err, io.ErrUnexpectedEOF) || x.src.err != nil || stops(err) {
 		return false, err
 	}
 	failed := &EntryError{h.Name, err}
@@ -155,7 +173,7 @@ func (x *extractor) visit(h *tar.Header, e format.CatalogEntry) (done bool, err 
 
 // stops tells faults of the target that the next entry would meet too.
 func stops(err error) bool {
-	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO} {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EMFILE, syscall.ENFILE} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -173,23 +191,23 @@ func (x *extractor) warn(name string, err error) {
 func (x *extractor) restore(h *tar.Header) error {
 	name := entryName(h)
 	if name == "" {
-		x.stack[0].header = h
+		x.hold(x.stack[0], newAttributes(h))
 		return nil
 	}
 	dir, base := path.Split(name)
 	if err := x.enter(strings.TrimSuffix(dir, "/")); err != nil {
 		return err
 	}
-	d := x.stack[len(x.stack)-1]
+	d := x.top()
 	switch h.Typeflag {
 	case tar.TypeDir:
-		return x.push(base, h)
+		return x.push(base, newAttributes(h))
 	case tar.TypeReg:
 		return x.file(d, base, h)
 	case tar.TypeSymlink:
 		return x.place(d, base, h, func(tmp string) error { return d.root.Symlink(h.Linkname, tmp) })
 	case tar.TypeLink:
-		return x.place(d, base, h, func(tmp string) error { return x.stack[0].root.Link(h.Linkname, path.Join(x.path, tmp)) })
+		return x.place(d, base, h, func(tmp string) error { return x.link(h.Linkname, d, tmp) })
 	case tar.TypeChar, tar.TypeBlock:
 		if os.Geteuid() != 0 {
 			return errDevice
@@ -229,11 +247,39 @@ func (x *extractor) place(d *targetDir, base string, h *tar.Header, create func(
 		return err
 	}
 	if h.Typeflag != tar.TypeLink { // the other name has the metadata
-		x.setMetadata(d, tmp, nil, h)
+		x.setMetadata(d, tmp, nil, newAttributes(h))
 	}
-	err := d.root.Rename(tmp, base)
+	err := d.rename(tmp, base, x.AllowNonEmpty)
 	if err != nil || h.Typeflag == tar.TypeLink {
 		d.root.Remove(tmp) // renaming to another link of the same file leaves both
+	}
+	return err
+}
+
+// link makes tmp in d another name of a member that was restored before. It goes
+// to it step by step, and never through a link.
+func (x *extractor) link(member string, d *targetDir, tmp string) error {
+	if _, ok := x.made[maphash.String(x.seed, member)]; x.AllowNonEmpty && !ok {
+		return errNoTarget
+	}
+	dir, base := path.Split(member)
+	depth, rest := x.toward(strings.TrimSuffix(dir, "/"))
+	at := x.stack[depth]
+	for i, part := range rest {
+		next, err := at.open(part)
+		if i > 0 {
+			x.leave(at)
+		}
+		if err != nil {
+			return err
+		}
+		at = next
+	}
+	err := x.linkFrom(at, base, d, tmp)
+	if len(rest) > 0 {
+		x.leave(at)
+	} else if at != d {
+		at.release()
 	}
 	return err
 }
@@ -251,8 +297,8 @@ func (x *extractor) file(d *targetDir, base string, h *tar.Header) error {
 	durable.Lock(f) // else a backup that is written to this directory takes it for a leftover
 	err = writeSparse(f, x.tar, h.Size, x.buf)
 	if err == nil {
-		x.setMetadata(d, tmp, f, h)
-		if x.Fsync {
+		x.setMetadata(d, tmp, f, newAttributes(h))
+		if x.Fsync && syncEach {
 			err = f.Sync()
 		}
 	}
@@ -260,7 +306,7 @@ func (x *extractor) file(d *targetDir, base string, h *tar.Header) error {
 		err = cerr
 	}
 	if err == nil {
-		err = d.root.Rename(tmp, base)
+		err = d.rename(tmp, base, x.AllowNonEmpty)
 	}
 	if err != nil {
 		d.root.Remove(tmp)

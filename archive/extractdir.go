@@ -1,20 +1,22 @@
 package archive
 
 import (
-	"archive/tar"
+	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 )
 
 // A targetDir is a directory that is being filled. What os.Root has no method
 // for is done relative to its handle, never by a path.
 type targetDir struct {
-	name   string // in the directory above
-	root   *os.Root
-	file   *os.File    // handle, nil until it is needed
-	header *tar.Header // says what it must look like in the end, nil: nothing does
-	before fs.FileInfo // if it was there already
+	path       string // member name
+	root       *os.Root
+	file       *os.File    // handle, nil until it is needed
+	attrs      *attributes // what it must look like in the end, nil: nothing says it
+	before     fs.FileInfo // if it was there already
+	defaultACL bool        // what is made in it inherits rights
 }
 
 // handle returns the open directory itself.
@@ -34,23 +36,73 @@ func (d *targetDir) release() {
 	}
 }
 
+func (d *targetDir) close() {
+	d.release()
+	d.root.Close()
+}
+
+// ownerRights are what is needed in a directory to fill it.
+const ownerRights = 0o700
+
+// open opens the directory base in d, but no link to one, and gives the owner the
+// rights that the archive may have taken: putBack takes them again.
+func (d *targetDir) open(base string) (*targetDir, error) {
+	before, err := d.root.Lstat(base)
+	if err != nil {
+		return nil, err
+	}
+	if !before.IsDir() {
+		return nil, errNotDir
+	}
+	name := base + "/." // to open a FIFO that took its place could wait for ever
+	root, err := d.root.OpenRoot(name)
+	if errors.Is(err, fs.ErrPermission) && before.Mode()&ownerRights != ownerRights {
+		// Only by its name then. Should that be a link by now, another file of the
+		// target gets these permissions.
+		if err = d.root.Chmod(base, before.Mode()|ownerRights); err == nil {
+			root, err = d.root.OpenRoot(name)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	now, err := root.Stat(".")
+	if err == nil && !os.SameFile(before, now) {
+		err = errNotDir // OpenRoot followed a link
+	}
+	if err == nil && now.Mode()&ownerRights != ownerRights {
+		err = root.Chmod(".", now.Mode()|ownerRights)
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return &targetDir{path: join(d.path, base, "/"), root: root, before: before}, nil
+}
+
+// toward returns how far the stack leads to dir, a member name, and the parts of
+// dir below that.
+func (x *extractor) toward(dir string) (depth int, rest []string) {
+	if dir == x.top().path {
+		return len(x.stack) - 1, nil
+	}
+	if dir != "" {
+		rest = strings.Split(dir, "/")
+	}
+	for len(rest) > 0 && depth+1 < len(x.stack) && path.Base(x.stack[depth+1].path) == rest[0] {
+		depth++
+		rest = rest[1:]
+	}
+	return depth, rest
+}
+
 // enter makes dir, a member name, the last directory on the stack. Entries come
 // in the order of a walk, so mostly it is that already, and what is left was left
 // for good. It goes down step by step, and never through a link.
 func (x *extractor) enter(dir string) error {
-	if dir == x.path {
-		return nil
-	}
-	var parts []string
-	if dir != "" {
-		parts = strings.Split(dir, "/")
-	}
-	common := 0
-	for common < len(parts) && common+1 < len(x.stack) && x.stack[common+1].name == parts[common] {
-		common++
-	}
-	x.leaveTo(common)
-	for _, part := range parts[common:] {
+	depth, rest := x.toward(dir)
+	x.leaveTo(depth)
+	for _, part := range rest {
 		if err := x.push(part, nil); err != nil {
 			return err
 		}
@@ -58,99 +110,119 @@ func (x *extractor) enter(dir string) error {
 	return nil
 }
 
-// push makes or opens a directory in the last one of the stack. h is nil for one
-// that the archive only implies.
-func (x *extractor) push(base string, h *tar.Header) error {
-	parent := x.stack[len(x.stack)-1]
-	before, err := x.mkdir(parent, base, h)
+// push makes or opens a directory in the last one of the stack. attrs is nil for
+// one that the archive only implies.
+func (x *extractor) push(base string, attrs *attributes) error {
+	parent := x.top()
+	made, err := x.mkdir(parent, base, attrs != nil)
 	if err != nil {
 		return err
 	}
-	if before != nil && before.Mode()&0o700 != 0o700 {
-		// Left without these by the archive, and now it goes on: leave puts it back.
-		if err := parent.root.Chmod(base, before.Mode()|0o700); err != nil {
-			return err
+	d, err := parent.open(base)
+	if err != nil {
+		return err
+	}
+	if made {
+		d.before = nil
+	}
+	if !made || parent.defaultACL {
+		if f, err := d.handle(); err == nil {
+			d.defaultACL = hasDefaultACL(f)
 		}
 	}
-	root, err := parent.root.OpenRoot(base)
-	if err != nil {
-		return err
-	}
 	parent.release()
-	x.stack = append(x.stack, &targetDir{name: base, root: root, header: h, before: before})
-	x.path = join(x.path, base, "/")
+	x.stack = append(x.stack, d)
+	if attrs != nil {
+		x.hold(d, attrs)
+	}
 	return nil
 }
 
-// mkdir makes a directory, or returns the one that is there.
-func (x *extractor) mkdir(d *targetDir, base string, h *tar.Header) (before fs.FileInfo, err error) {
+// mkdir makes a directory, or reports that it is there. One that is an entry
+// replaces what is none.
+func (x *extractor) mkdir(d *targetDir, base string, entry bool) (made bool, err error) {
 	perm := fs.FileMode(0o777)
-	if h != nil {
-		perm = 0o700 // until all is in it
+	if entry {
+		perm = ownerRights // until all is in it
 	}
 	err = d.root.Mkdir(base, perm)
 	if err == nil {
-		return nil, nil
+		return true, nil
 	}
 	fi, lerr := d.root.Lstat(base)
 	switch {
 	case lerr != nil:
-		return nil, err
+		return false, err
 	case fi.IsDir():
-		return fi, nil
-	case h == nil:
-		return nil, errNotDir
+		return false, nil
+	case !entry:
+		return false, errNotDir
 	case !x.AllowNonEmpty:
-		return nil, fs.ErrExist
+		return false, fs.ErrExist
 	}
 	if err := d.root.Remove(base); err != nil {
-		return nil, err
+		return false, err
 	}
-	return nil, d.root.Mkdir(base, perm)
+	return true, d.root.Mkdir(base, perm)
+}
+
+// maxHeld bounds the extended attributes that directories hold until they are
+// left. What Linux stores in one inode is a few KiB mostly.
+const maxHeld = 16 << 20
+
+// hold keeps what leave gives d.
+func (x *extractor) hold(d *targetDir, attrs *attributes) {
+	if d.attrs != nil { // the target itself, told twice
+		x.held -= d.attrs.held()
+	}
+	if x.held+attrs.held() > maxHeld {
+		x.warn(attrs.name, errXattrHeld)
+		attrs.xattrs = nil
+	}
+	x.held += attrs.held()
+	d.attrs = attrs
 }
 
 // leaveTo leaves all directories that are deeper than depth.
 func (x *extractor) leaveTo(depth int) {
 	for len(x.stack)-1 > depth {
-		d := x.stack[len(x.stack)-1]
-		x.leave(d)
+		x.leave(x.top())
 		x.stack = x.stack[:len(x.stack)-1]
-		x.path = x.path[:max(0, len(x.path)-len(d.name)-1)]
 	}
 }
 
-// leave gives a directory its metadata, which had to wait: it may be read-only,
-// and every entry made in it changes its time.
+// leave closes a directory and gives it its metadata, which had to wait: it may
+// be read-only, and every entry made in it changes its time.
 func (x *extractor) leave(d *targetDir) {
+	defer d.close()
 	var err error
 	switch {
-	case d.header != nil:
+	case d.attrs != nil:
+		x.held -= d.attrs.held()
 		var f *os.File
 		if f, err = d.handle(); err == nil {
-			x.setMetadata(d, ".", f, d.header)
+			x.setMetadata(d, ".", f, d.attrs)
 		}
 	case d.before != nil:
 		err = x.putBack(d)
 	}
-	if err == nil && x.Fsync {
-		err = d.sync()
-	}
 	if err != nil {
-		x.warn(join(".", x.path, "/")+"/", err)
+		x.warn(join(".", d.path, "/")+"/", err)
 	}
-	d.release()
-	d.root.Close()
+	if x.Fsync && x.unsynced == nil && (syncEach || d == x.stack[0]) {
+		x.unsynced = d.sync()
+	}
 }
 
 // putBack undoes what going through a directory changed that the archive says
 // nothing more of. Among files that were there before, a new time is right.
 func (x *extractor) putBack(d *targetDir) error {
 	if !x.AllowNonEmpty {
-		if err := d.setTime(".", d.before.ModTime()); err != nil {
+		if err := d.setTime(".", nil, d.before.ModTime()); err != nil {
 			return err
 		}
 	}
-	if d.before.Mode()&0o700 != 0o700 {
+	if d.before.Mode()&ownerRights != ownerRights {
 		return d.root.Chmod(".", d.before.Mode())
 	}
 	return nil

@@ -60,6 +60,9 @@ func FuzzExtract(f *testing.F) {
 		}
 		work := t.TempDir()
 		write(t, work+"/out/secret", "secret")
+		if err := os.Mkdir(work+"/target", 0o755); err != nil {
+			t.Fatal(err)
+		}
 		before, err := os.Stat(work + "/out")
 		if err != nil {
 			t.Fatal(err)

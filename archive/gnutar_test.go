@@ -50,7 +50,7 @@ func TestGNUTarWrites(t *testing.T) {
 	extract(t, bytes.NewReader(stream), to, nil)
 	noDiff(t, from+"/system", to+"/system")
 	// What Create does not write is refused.
-	for _, opts := range [][]string{{"--format=gnu"}, {"--format=v7"}, {"--format=pax", "--sparse"}, {"--format=pax", "--pax-option=globexthdr.x=y,comment=z"}} {
+	for _, opts := range [][]string{{"--format=gnu"}, {"--format=v7"}, {"--format=pax", "--sparse"}, {"--format=pax", "--pax-option=globexthdr.x=y,comment=z"}, {"--format=pax", "--pax-option=comment:=z"}} {
 		stream := gnuTar(t, nil, append(opts, "-c", "-f-", "-C", from, "docs/sparse")...)
 		if _, err := archive.Check(t.Context(), bytes.NewReader(stream)); !errors.Is(err, archive.ErrUnsafe) {
 			t.Errorf("%q: %v", opts, err)

@@ -5,14 +5,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/coffer-backup/coffer/archive"
+	"github.com/coffer-backup/coffer/format"
 )
 
 var someTime = time.Unix(1_700_000_000, 123)
@@ -100,6 +104,7 @@ func TestHostile(t *testing.T) {
 		{"hard link absolute", []*tar.Header{hard("h", "OUT/secret")}, archive.ErrUnsafe, ""},
 		{"hard link through link", []*tar.Header{link("l", "OUT"), hard("h", "l/secret")}, nil, "l"},
 		{"hard link to link", []*tar.Header{link("l", "OUT/secret"), hard("h", "l"), file("h")}, nil, "h l"},
+		{"hard link through inner link", []*tar.Header{dir("d/"), file("d/f"), link("s", "d"), hard("h", "s/f")}, nil, "d d/f s"},
 		{"hard link to nothing", []*tar.Header{hard("h", "absent")}, nil, ""},
 		{"hard link to itself", []*tar.Header{file("f"), hard("f", "f")}, nil, "f"},
 		{"hard link to dir", []*tar.Header{dir("d/"), hard("h", "d")}, nil, "d"},
@@ -110,6 +115,7 @@ func TestHostile(t *testing.T) {
 		{"global header", []*tar.Header{file("f"), pax(&tar.Header{Typeflag: tar.TypeXGlobalHeader}, "path", "OUT/new"), file("g")}, archive.ErrUnsafe, "f"},
 		{"GNU format", []*tar.Header{{Typeflag: tar.TypeReg, Name: strings.Repeat("n", 120), Format: tar.FormatGNU}}, archive.ErrUnsafe, ""},
 		{"sparse", []*tar.Header{pax(file("f"), "GNU.sparse.name", "OUT/new")}, nil, "f"}, // archive/tar drops the record
+		{"unknown record", []*tar.Header{pax(file("f"), "comment", "x")}, archive.ErrUnsafe, ""},
 		{"contiguous", []*tar.Header{{Typeflag: tar.TypeCont, Name: "f"}}, archive.ErrUnsafe, ""},
 		{"file type in mode", []*tar.Header{{Typeflag: tar.TypeReg, Name: "f", Mode: 0o120777}}, archive.ErrUnsafe, ""},
 		{"unknown type", []*tar.Header{{Typeflag: 'Q', Name: "f"}}, archive.ErrUnsafe, ""},
@@ -137,7 +143,7 @@ func TestHostile(t *testing.T) {
 					if _, cerr := archive.Check(t.Context(), bytes.NewReader(stream)); !errors.Is(cerr, tt.want) {
 						t.Errorf("Check says %v, want %v", cerr, tt.want)
 					}
-				} else if !force && (err != nil) != (report.Failed > 0) {
+				} else if !force && (errors.Is(err, archive.ErrIncomplete) != (report.Failed > 0) || (err == nil) != (report.Failed == 0)) {
 					t.Errorf("error %v, %+v", err, report)
 				}
 				if got := strings.Join(tree(t, target), " "); got != tt.left && !force {
@@ -229,6 +235,16 @@ func TestNotArchive(t *testing.T) {
 			}
 		}
 	}
+	target := t.TempDir() + "/target"
+	for what, r := range map[string]io.Reader{
+		"text":           strings.NewReader(strings.Repeat("just text\n", 200)),
+		"failing source": iotest.ErrReader(fs.ErrClosed),
+	} {
+		_, err := archive.Extract(t.Context(), r, target, nil)
+		if _, serr := os.Stat(target); err == nil || strings.Contains(err.Error(), `""`) || !errors.Is(serr, fs.ErrNotExist) {
+			t.Errorf("%s: %v, target: %v", what, err, serr)
+		}
+	}
 }
 
 func TestEnd(t *testing.T) {
@@ -245,20 +261,58 @@ func TestEnd(t *testing.T) {
 		"no end":      {good[:len(good)-1024], false},
 		"half":        {good[:len(good)-2048-100], false},
 	} {
-		if _, err := archive.Check(t.Context(), bytes.NewReader(tt.stream)); (err == nil) != tt.ok {
-			t.Errorf("%s: %v", name, err)
+		_, err := archive.Check(t.Context(), bytes.NewReader(tt.stream))
+		_, xerr := archive.Extract(t.Context(), bytes.NewReader(tt.stream), t.TempDir(), nil)
+		for _, err := range []error{err, xerr} {
+			if (err == nil) != tt.ok || !tt.ok && !errors.Is(err, archive.ErrUnsafe) {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	}
 }
 
-func TestMaxSize(t *testing.T) {
-	stream := tarOf(t, file("a"), file("b"), file("c"))
+// With AllowNonEmpty, a hard link must not become a name of what the user had.
+func TestForceHardLink(t *testing.T) {
 	target := t.TempDir()
-	_, err := archive.Extract(t.Context(), bytes.NewReader(stream), target, &archive.ExtractOptions{MaxSize: 14})
-	if !errors.Is(err, archive.ErrLimit) || fmt.Sprint(tree(t, target)) != "[a b]" {
-		t.Errorf("%v, target holds %q", err, tree(t, target))
+	write(t, target+"/mine", "mine")
+	write(t, target+"/taken/mine", "mine")
+	write(t, target+"/twice", "mine")
+	stream := tarOf(t, hard("h1", "mine"), hard("h2", "taken/mine"), file("taken"), hard("h3", "taken"), file("twice"), hard("h4", "twice"), hard("h5", "h4"))
+	report, err := archive.Extract(t.Context(), bytes.NewReader(stream), target, &archive.ExtractOptions{AllowNonEmpty: true})
+	if !errors.Is(err, archive.ErrIncomplete) || report.Failed != 4 {
+		t.Errorf("%v, %+v", err, report)
 	}
-	extract(t, bytes.NewReader(stream), t.TempDir(), &archive.ExtractOptions{MaxSize: 15})
+	if got := fmt.Sprint(tree(t, target)); got != "[h4 h5 mine taken taken/mine twice]" {
+		t.Errorf("target holds %s", got)
+	}
+}
+
+// Directories that are still open must not keep their headers in memory.
+func TestHostileMemory(t *testing.T) {
+	const depth = 30
+	var entries []*tar.Header
+	name := ""
+	for range depth {
+		name += "ü/" // not ASCII, and so in a PAX record of one string with the rest
+		d := dir(name)
+		d.Uname = strings.Repeat("u", 900<<10)
+		entries = append(entries, d)
+	}
+	stream := tarOf(t, entries...)
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	before, n := heap(), 0
+	extract(t, bytes.NewReader(stream), t.TempDir(), &archive.ExtractOptions{OnEntry: func(format.CatalogEntry) {
+		if n++; n == depth {
+			if held := heap() - before; held > 8<<20 {
+				t.Errorf("%d MiB are held", held>>20)
+			}
+		}
+	}})
 }
 
 func TestEntryErrorIsShort(t *testing.T) {

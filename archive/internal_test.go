@@ -8,13 +8,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/internal/need"
 )
 
 type discard struct{ bytes.Buffer }
@@ -51,6 +55,15 @@ func TestUnwritableMetadata(t *testing.T) {
 	}
 	if err := c.tar.Close(); err != nil {
 		t.Fatal(err)
+	}
+	for tr := tar.NewReader(bytes.NewReader(sink.Bytes())); ; {
+		h, err := tr.Next()
+		if err != nil || h.Name == "last/" && h.ModTime.UTC().Year() != 1 {
+			if err != io.EOF {
+				t.Errorf("%v, %+v", err, h)
+			}
+			break
+		}
 	}
 	report, err := Check(t.Context(), sink)
 	if err != nil || report.Entries != 2 || report.Catalog != c.digest.Sum() {
@@ -99,6 +112,117 @@ func TestLinkTableShrinks(t *testing.T) {
 	c.buf = make([]byte, chunkSize)
 	if err := c.run([]string{"."}); err != nil || c.report.Entries != 21 || len(c.linked) != 0 {
 		t.Errorf("%v, %+v, %d left", err, c.report, len(c.linked))
+	}
+}
+
+// The number of an inode that was removed can be that of another file.
+func TestLinkOfReusedInode(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := errors.Join(os.WriteFile("new", []byte("new"), 0o600), os.Link("new", "new again")); err != nil {
+		t.Fatal(err)
+	}
+	st, err := workingDir.lstat("new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, old := range map[string]linkedFile{
+		"type":  {typ: tar.TypeFifo, size: 3, mtime: st.mtime},
+		"size":  {typ: tar.TypeReg, size: 4, mtime: st.mtime},
+		"mtime": {typ: tar.TypeReg, size: 3, mtime: st.mtime.Add(-1)},
+	} {
+		old.name, old.left = "old", 1
+		sink := &discard{}
+		c := newCreator(sink)
+		c.buf = make([]byte, chunkSize)
+		c.linked[st.inode] = &old
+		if err := c.run([]string{"."}); err != nil || c.report.Bytes != 3 || strings.Contains(sink.String(), "old") {
+			t.Errorf("other %s: %v, %+v", what, err, c.report)
+		}
+	}
+}
+
+func TestTooManyEntries(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for i := range 5 {
+		if err := os.WriteFile(fmt.Sprint(i), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sink := &discard{}
+	c := newCreator(sink)
+	c.buf = make([]byte, chunkSize)
+	c.report.Entries = MaxEntries - 3
+	if err := c.run([]string{"."}); err != nil || c.report.Warnings != 1 || !errors.Is(c.first, ErrLimit) || c.report.Entries != MaxEntries {
+		t.Errorf("%v, %+v, %v", err, c.report, c.first)
+	}
+	if report, err := Check(t.Context(), sink); err != nil || report.Entries != 3 {
+		t.Errorf("%v, %+v", err, report)
+	}
+}
+
+func openTest(t *testing.T) *targetDir {
+	d, err := openTarget(t.TempDir(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.close)
+	return d
+}
+
+func TestOpenNeedsDirectory(t *testing.T) {
+	d := openTest(t)
+	dir := d.root.Name()
+	if err := errors.Join(os.Mkdir(dir+"/d", 0o755), os.Symlink("d", dir+"/link"), syscall.Mkfifo(dir+"/fifo", 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"link", "fifo"} {
+		if _, err := d.open(name); !errors.Is(err, errNotDir) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	in, err := d.open("d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.close()
+}
+
+// Attributes of nested directories wait in memory until all is in them.
+func TestHeldAttributes(t *testing.T) {
+	var warning *EntryError
+	x := &extractor{reader: &reader{report: &Report{}}}
+	x.OnWarning = func(e *EntryError) { warning = e }
+	attrs := func(size int) *attributes {
+		return &attributes{name: "d/", xattrs: map[string]string{"user.x": strings.Repeat("v", size)}}
+	}
+	d := &targetDir{}
+	for range 3 { // each takes the place of the one before
+		x.hold(d, attrs(maxHeld/2))
+	}
+	if warning != nil || d.attrs.xattrs == nil {
+		t.Errorf("%v, %d bytes are held", warning, x.held)
+	}
+	more := &targetDir{}
+	x.hold(more, attrs(maxHeld/2))
+	if warning == nil || !errors.Is(warning, ErrLimit) || more.attrs == nil || more.attrs.xattrs != nil || x.held > maxHeld {
+		t.Errorf("%v, %d bytes are held", warning, x.held)
+	}
+}
+
+func TestRenameDoesNotReplace(t *testing.T) {
+	need.That(t, runtime.GOOS == "linux", "needs Linux")
+	d := openTest(t)
+	if err := errors.Join(d.root.WriteFile("new", []byte("new"), 0o600), d.root.WriteFile("mine", []byte("mine"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.rename("new", "mine", false); !errors.Is(err, fs.ErrExist) {
+		t.Error(err)
+	}
+	if b, err := d.root.ReadFile("mine"); string(b) != "mine" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if err := d.rename("new", "mine", true); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -9,75 +9,115 @@ import (
 	"math"
 	"os"
 	"strings"
+	"time"
 )
 
-// setMetadata gives what stands under name in d the metadata of h. f is the same
-// thing opened, or nil for what is never opened. Faults are warnings. Owner comes
-// first, as it clears setuid and capabilities; permissions last, as they may
-// forbid the rest.
-func (x *extractor) setMetadata(d *targetDir, name string, f *os.File, h *tar.Header) {
-	if x.chown {
-		err := errOwner
-		if uint64(h.Uid) < math.MaxUint32 && uint64(h.Gid) < math.MaxUint32 { // -1 would change nothing
-			err = d.root.Lchown(name, h.Uid, h.Gid)
-		}
-		x.warnMetadata(h, err)
-	}
-	if f != nil {
-		x.setXattrs(f, h)
-	}
-	x.warnMetadata(h, d.setTime(name, h.ModTime))
-	switch {
-	case h.Typeflag == tar.TypeSymlink:
-	case f != nil && h.Typeflag == tar.TypeReg:
-		x.warnMetadata(h, f.Chmod(x.mode(f, h)))
-	default:
-		x.warnMetadata(h, d.root.Chmod(name, x.mode(f, h)))
-	}
+// attributes are what an archive says of an entry beside its kind and content.
+// Their strings are copies, as those of a header may keep 1 MiB of it alive.
+type attributes struct {
+	name     string // of the member
+	uid, gid int
+	mtime    time.Time
+	mode     fs.FileMode
+	xattrs   map[string]string
 }
 
-func (x *extractor) warnMetadata(h *tar.Header, err error) {
-	if err != nil {
-		x.warn(h.Name, err)
-	}
-}
-
-func (x *extractor) setXattrs(f *os.File, h *tar.Header) {
+func newAttributes(h *tar.Header) *attributes {
+	a := &attributes{name: strings.Clone(h.Name), uid: h.Uid, gid: h.Gid, mtime: h.ModTime, mode: h.FileInfo().Mode()}
 	for key, value := range h.PAXRecords {
 		name, ok := strings.CutPrefix(key, xattrPrefix)
 		if !ok {
 			continue
 		}
-		name = unescapeXattr.Replace(name)
+		if a.xattrs == nil {
+			a.xattrs = make(map[string]string)
+		}
+		a.xattrs[strings.Clone(unescapeXattr.Replace(name))] = strings.Clone(value)
+	}
+	return a
+}
+
+// held is about how much memory the extended attributes take.
+func (a *attributes) held() int {
+	const overhead = 64 // of a small one, in a map
+	n := 0
+	for name, value := range a.xattrs {
+		n += len(name) + len(value) + overhead
+	}
+	return n
+}
+
+// setMetadata gives what stands under name in d the attributes a. f is the same
+// thing opened, which no other can take the place of, or nil for what is never
+// opened. Faults are warnings. Owner comes first, as it clears setuid and
+// capabilities; permissions last, as they may forbid the rest.
+func (x *extractor) setMetadata(d *targetDir, name string, f *os.File, a *attributes) {
+	if x.chown {
+		x.warnMetadata(a, d.chown(name, f, a))
+	}
+	if f != nil {
+		if d.defaultACL || a.mode.IsDir() {
+			x.warnMetadata(a, removeACLs(f))
+		}
+		x.setXattrs(f, a)
+	}
+	x.warnMetadata(a, d.setTime(name, f, a.mtime))
+	switch {
+	case a.mode.Type() == fs.ModeSymlink:
+	case a.mode.IsRegular():
+		x.warnMetadata(a, f.Chmod(x.mode(f, a)))
+	default:
+		x.warnMetadata(a, d.root.Chmod(name, x.mode(f, a)))
+	}
+}
+
+func (x *extractor) warnMetadata(a *attributes, err error) {
+	if err != nil {
+		x.warn(a.name, err)
+	}
+}
+
+func (d *targetDir) chown(name string, f *os.File, a *attributes) error {
+	switch {
+	case uint64(a.uid) >= math.MaxUint32 || uint64(a.gid) >= math.MaxUint32: // -1 would change nothing
+		return errOwner
+	case f != nil:
+		return f.Chown(a.uid, a.gid)
+	}
+	return d.root.Lchown(name, a.uid, a.gid)
+}
+
+func (x *extractor) setXattrs(f *os.File, a *attributes) {
+	for name, value := range a.xattrs {
 		err := errXattrName
 		if xattrStored(name) {
 			err = setXattr(f, name, value)
 		}
 		if err != nil {
-			x.warn(h.Name, fmt.Errorf("extended attribute %.256q: %w", name, err))
+			x.warn(a.name, fmt.Errorf("extended attribute %.256q: %w", name, err))
 		}
 	}
 }
 
-// mode is the permissions that h gives, less the bits that would lend the rights
+// mode is the permissions that a gives, less the bits that would lend the rights
 // of somebody other than the archive says.
-func (x *extractor) mode(f *os.File, h *tar.Header) fs.FileMode {
-	all := h.FileInfo().Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky)
+func (x *extractor) mode(f *os.File, a *attributes) fs.FileMode {
+	all := a.mode & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky)
 	if all&(fs.ModeSetuid|fs.ModeSetgid) == 0 {
 		return all
 	}
 	mode := all &^ (fs.ModeSetuid | fs.ModeSetgid)
 	if f != nil {
 		st, err := statFile(f)
-		if err == nil && st.uid == h.Uid {
+		if err == nil && st.uid == a.uid {
 			mode |= all & fs.ModeSetuid
 		}
-		if err == nil && st.gid == h.Gid {
+		if err == nil && st.gid == a.gid {
 			mode |= all & fs.ModeSetgid
 		}
 	}
 	if mode != all {
-		x.warn(h.Name, errSetID)
+		x.warn(a.name, errSetID)
 	}
 	return mode
 }

@@ -72,18 +72,29 @@ func checkNesting(roots []root, byName map[string]root) (nested bool, err error)
 				continue
 			}
 			nested = true
-			inner := filepath.Join(outer.path, filepath.FromSlash(strings.TrimPrefix(r.name, name)))
-			fi, err := os.Lstat(outer.path)
-			_, innerErr := os.Lstat(inner)
-			switch {
-			case err == nil && !fi.IsDir():
-				return false, fmt.Errorf("%q is no directory, and %q would be stored below it: archive them separately", outer.path, r.path)
-			case innerErr == nil && !sameFile(inner, r.path):
-				return false, clash(inner, r)
+			if err := checkWithin(outer, r); err != nil {
+				return false, err
 			}
 		}
 	}
 	return nested, nil
+}
+
+// checkWithin demands that the walk of outer meets inner under its name, if it
+// meets anything there. It goes down as the walk does: paths are never cleaned,
+// as "link/.." may be anywhere.
+func checkWithin(outer, inner root) error {
+	at := outer.path
+	for part := range strings.SplitSeq(strings.TrimPrefix(inner.name[len(outer.name):], "/"), "/") {
+		if fi, err := os.Lstat(at); err == nil && !fi.IsDir() {
+			return fmt.Errorf("%q is no directory, and %q would be stored below it: archive them separately", at, inner.path)
+		}
+		at += "/" + part
+	}
+	if _, err := os.Lstat(at); err == nil && !sameFile(at, inner.path) {
+		return clash(at, inner)
+	}
+	return nil
 }
 
 func depth(name string) int {
@@ -99,7 +110,7 @@ func clash(other string, r root) error {
 
 // sameFile reports whether both paths name one file, or are one path.
 func sameFile(a, b string) bool {
-	if filepath.Clean(a) == filepath.Clean(b) {
+	if a == b {
 		return true
 	}
 	ai, aerr := os.Lstat(a)

@@ -16,7 +16,10 @@ import (
 // records that the catalog must hold.
 func Check(ctx context.Context, r io.Reader) (*Report, error) {
 	report := &Report{}
-	ar := newReader(ctx, r, report)
+	ar, err := newReader(ctx, r, report)
+	if err != nil {
+		return report, err
+	}
 	return report, ar.each(func(*tar.Header, format.CatalogEntry) (bool, error) { return true, nil })
 }
 
@@ -27,22 +30,28 @@ type reader struct {
 	report *Report
 	digest CatalogDigest
 	buf    []byte
-	last   string // member name of the entry before
+	head   *tar.Header // of the entry to be visited, nil at the end
+	last   string      // member name of the entry before
 }
 
-func newReader(ctx context.Context, r io.Reader, report *Report) *reader {
+// errCut is for an archive that ends too early, although its source is whole.
+var errCut = fmt.Errorf("%w: the archive is cut short: %w", ErrUnsafe, io.ErrUnexpectedEOF)
+
+// newReader reads the first header, so that nothing is done for what is no
+// archive.
+func newReader(ctx context.Context, r io.Reader, report *Report) (*reader, error) {
 	src := &countReader{ctx: ctx, r: r}
-	return &reader{src: src, tar: tar.NewReader(src), report: report, buf: make([]byte, chunkSize)}
+	ar := &reader{src: src, tar: tar.NewReader(src), report: report, buf: make([]byte, chunkSize)}
+	return ar, ar.next()
 }
 
 // countReader counts what was read, and keeps what ended it: so a fault of the
 // source is told from all others.
 type countReader struct {
-	ctx   context.Context
-	r     io.Reader
-	n     int64
-	ended bool  // by io.EOF
-	err   error // any other
+	ctx context.Context
+	r   io.Reader
+	n   int64
+	err error // other than io.EOF
 }
 
 func (r *countReader) Read(p []byte) (int, error) {
@@ -54,9 +63,7 @@ func (r *countReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.r.Read(p)
 	r.n += int64(n)
-	if err == io.EOF {
-		r.ended = true
-	} else {
+	if err != io.EOF {
 		r.err = err
 	}
 	return n, err
@@ -70,25 +77,35 @@ type visitor func(*tar.Header, format.CatalogEntry) (done bool, err error)
 // which nothing is known to be whole.
 func (r *reader) each(visit visitor) error {
 	defer func() { r.report.Catalog = r.digest.Sum() }()
-	for {
-		offset := roundUp(r.src.n)
-		r.report.Next = offset
-		h, err := r.tar.Next()
-		if err == io.EOF && r.src.err == nil {
-			return r.end(offset)
-		}
-		if err != nil {
-			return r.headerError(offset, err)
-		}
-		if err := r.entry(h, offset, visit); err != nil {
+	for r.head != nil {
+		if err := r.entry(r.head, r.report.Next, visit); err != nil {
 			if e := (*EntryError)(nil); !errors.As(err, &e) {
-				err = &EntryError{h.Name, err}
+				err = &EntryError{r.head.Name, err}
 			}
 			r.report.Failed++
 			return err
 		}
-		r.last = h.Name
+		r.last = r.head.Name
+		if err := r.next(); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// next reads the next header, which begins at report.Next.
+func (r *reader) next() (err error) {
+	offset := roundUp(r.src.n)
+	r.report.Next = offset
+	r.head, err = r.tar.Next()
+	switch {
+	case err == io.EOF && r.src.err == nil:
+		r.head = nil
+		return r.end(offset)
+	case err != nil:
+		return r.headerError(offset, err)
+	}
+	return nil
 }
 
 func (r *reader) entry(h *tar.Header, offset int64, visit visitor) error {
@@ -109,6 +126,8 @@ func (r *reader) entry(h *tar.Header, offset int64, visit visitor) error {
 	switch {
 	case r.src.err != nil:
 		return r.src.err
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errCut
 	case err != io.EOF:
 		return err
 	case !done:
@@ -129,6 +148,11 @@ func (r *reader) headerError(offset int64, err error) error {
 		return ErrNotArchive
 	case err == tar.ErrHeader:
 		err = fmt.Errorf("%w: no valid tar header", ErrUnsafe)
+	case err == io.ErrUnexpectedEOF:
+		err = errCut
+	}
+	if r.last == "" {
+		return fmt.Errorf("reading the archive: %w", err)
 	}
 	return fmt.Errorf("reading the archive at byte %d, after %.256q: %w", offset, r.last, err)
 }
@@ -140,7 +164,7 @@ func (r *reader) end(offset int64) error {
 	case r.last == "":
 		return ErrNotArchive
 	case r.src.n != offset+2*format.TarBlock:
-		return fmt.Errorf("reading the archive at byte %d: its end is missing: %w", offset, io.ErrUnexpectedEOF)
+		return fmt.Errorf("reading the archive at byte %d: %w", offset, errCut)
 	}
 	for r.report.Next = r.src.n; ; {
 		n, err := r.src.Read(r.buf)
@@ -164,8 +188,8 @@ func checkHeader(h *tar.Header) error {
 		return fmt.Errorf("%w: it is not of the PAX format%s", ErrUnsafe, hint)
 	}
 	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return fmt.Errorf("%w: it is stored sparse%s", ErrUnsafe, hint)
+		if !knownRecord(key) {
+			return fmt.Errorf("%w: its PAX record %.64q is none that archives have%s", ErrUnsafe, key, hint)
 		}
 	}
 	switch h.Typeflag {
@@ -181,6 +205,16 @@ func checkHeader(h *tar.Header) error {
 		return fmt.Errorf("%w: mode %#o", ErrUnsafe, h.Mode)
 	}
 	return checkNames(h)
+}
+
+// knownRecord tells the PAX records that Create writes, and those of time that GNU
+// tar adds.
+func knownRecord(key string) bool {
+	switch key {
+	case "path", "linkpath", "size", "uid", "gid", "uname", "gname", "mtime", "atime", "ctime":
+		return true
+	}
+	return strings.HasPrefix(key, xattrPrefix)
 }
 
 func checkNames(h *tar.Header) error {

@@ -122,6 +122,27 @@ func TestUnprivilegedRestore(t *testing.T) {
 	})
 }
 
+// A hard link may go to a file in a directory that the archive closed already.
+func TestUnprivilegedHardLink(t *testing.T) {
+	asOther(t, func(t *testing.T, dir string) {
+		outer, closed := &tar.Header{Typeflag: tar.TypeDir, Name: "d/"}, &tar.Header{Typeflag: tar.TypeDir, Name: "d/closed/"}
+		outer.Mode, closed.Mode = 0o500, 0o400
+		stream := tarOf(t, outer, closed, file("d/closed/f"), hard("d/same", "d/closed/f"), hard("h", "d/closed/f"))
+		extract(t, bytes.NewReader(stream), dir+"/to", nil)
+		defer os.Chmod(dir+"/to/d", 0o700)
+		defer os.Chmod(dir+"/to/d/closed", 0o700)
+		for name, mode := range map[string]fs.FileMode{"d": 0o500, "d/closed": 0o400} {
+			fi, err := os.Stat(dir + "/to/" + name)
+			if err != nil || fi.Mode().Perm() != mode || !fi.ModTime().Equal(someTime) {
+				t.Errorf("%s: %v, %v", name, fi, err)
+			}
+		}
+		if fi, err := os.Stat(dir + "/to/h"); err != nil || fi.Sys().(*syscall.Stat_t).Nlink != 3 {
+			t.Errorf("%+v, %v", fi, err)
+		}
+	})
+}
+
 func TestOwners(t *testing.T) {
 	need.Root(t)
 	suid := file("suid")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"time"
 )
 
@@ -13,16 +14,23 @@ const openFlags = 0
 
 // setTime sets the modification time of name, or of d itself for ".". Links keep
 // the time of their making.
-func (d *targetDir) setTime(name string, t time.Time) error {
+func (d *targetDir) setTime(name string, _ *os.File, t time.Time) error {
 	if fi, err := d.root.Lstat(name); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
 		return nil
 	}
 	return d.root.Chtimes(name, time.Time{}, t)
 }
 
-// sync does nothing: most systems beside Unix cannot sync a directory.
-func (d *targetDir) sync() error { return nil }
+// linkFrom makes name in d another name of base in from. Here a link that takes
+// the place of a directory at that moment is followed, within the target.
+func (x *extractor) linkFrom(from *targetDir, base string, d *targetDir, name string) error {
+	return x.stack[0].root.Link(path.Join(from.path, base), path.Join(d.path, name))
+}
 
 func xattrStored(string) bool { return true }
 
 func setXattr(*os.File, string, string) error { return errors.ErrUnsupported }
+
+func hasDefaultACL(*os.File) bool { return false }
+
+func removeACLs(*os.File) error { return nil }

@@ -84,7 +84,7 @@ func TestSourceChanges(t *testing.T) {
 			if tt.warning == "" && len(w) != 0 || tt.warning != "" && (len(w) != 1 || w[0].Path != "src/b" || !strings.Contains(w[0].Error(), tt.warning)) {
 				t.Errorf("warnings %v, want %q", w, tt.warning)
 			}
-			if int(report.Warnings) != len(w) {
+			if tt.warning != "socket" && int(report.Warnings) != len(w) {
 				t.Errorf("%+v", report)
 			}
 			extract(t, &s.Buffer, "to", nil)
@@ -128,9 +128,10 @@ func TestSocketIsSkipped(t *testing.T) {
 	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: "socket"}); err != nil {
 		t.Fatal(err)
 	}
-	s, report := create(t, nil, ".")
-	if got := fmt.Sprint(members(t, s)); got != "[./]" || report.Warnings != 1 {
-		t.Errorf("%s, %+v", got, report)
+	var w warnings
+	s, report := create(t, &archive.CreateOptions{OnWarning: w.add}, ".")
+	if got := fmt.Sprint(members(t, s)); got != "[./]" || len(w) != 1 || report.Warnings != 0 {
+		t.Errorf("%s, %v, %+v", got, w, report)
 	}
 	if _, err := archive.Create(t.Context(), &memSink{}, []string{"socket"}, nil); err == nil {
 		t.Error("an archive of a socket alone")
@@ -178,6 +179,9 @@ func TestReaderFails(t *testing.T) {
 	for n := 0; n < len(stream); n += 1531 {
 		for _, fault := range []error{damaged, io.EOF} {
 			target := fmt.Sprintf("%s/%d%v", to, n, fault)
+			if err := os.Mkdir(target, 0o755); err != nil {
+				t.Fatal(err)
+			}
 			report, err := archive.Extract(t.Context(), &limitedReader{bytes.NewReader(stream), n, fault}, target, nil)
 			if err == nil || fault == damaged && !errors.Is(err, damaged) {
 				t.Fatalf("after %d bytes: %v", n, err)

@@ -80,6 +80,24 @@ func xattrBytes(buf []byte, get func([]byte) (int, error)) ([]byte, error) {
 // about what is worth keeping in a tar header.
 const maxXattrSize = 512 << 10
 
+// hasDefaultACL reports whether what is made in the directory f inherits rights.
+func hasDefaultACL(f *os.File) bool {
+	n, err := unix.Fgetxattr(int(f.Fd()), "system.posix_acl_default", nil)
+	return err == nil && n > 0
+}
+
+// removeACLs takes from f the rights that it inherited: the archive tells all that
+// it shall have.
+func removeACLs(f *os.File) error {
+	for _, name := range []string{"system.posix_acl_access", "system.posix_acl_default"} {
+		err := unix.Fremovexattr(int(f.Fd()), name)
+		if err != nil && !errors.Is(err, errNoXattr) && !errors.Is(err, unix.ENOTSUP) {
+			return fmt.Errorf("inherited access control list: %w", err)
+		}
+	}
+	return nil
+}
+
 func setXattr(f *os.File, name, value string) error {
 	return retry(func() error { return unix.Fsetxattr(int(f.Fd()), name, []byte(value), 0) })
 }

@@ -1,0 +1,58 @@
+package archive
+
+import (
+	"archive/tar"
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// mknod makes the FIFO or device of h, for nobody but its owner as yet.
+func (d *targetDir) mknod(name string, h *tar.Header) error {
+	f, err := d.handle()
+	if err != nil {
+		return err
+	}
+	mode := uint32(0o600)
+	switch h.Typeflag {
+	case tar.TypeFifo:
+		mode |= unix.S_IFIFO
+	case tar.TypeChar:
+		mode |= unix.S_IFCHR
+	case tar.TypeBlock:
+		mode |= unix.S_IFBLK
+	}
+	dev := unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
+	return retry(func() error { return unix.Mknodat(int(f.Fd()), name, mode, int(dev)) })
+}
+
+// rename gives old its name. Only if replace is set does it take that of another
+// file.
+func (d *targetDir) rename(old, name string, replace bool) error {
+	if replace {
+		return d.root.Rename(old, name)
+	}
+	f, err := d.handle()
+	if err != nil {
+		return err
+	}
+	fd := int(f.Fd())
+	err = retry(func() error { return unix.Renameat2(fd, old, fd, name, unix.RENAME_NOREPLACE) })
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // the file system cannot tell
+		err = d.root.Rename(old, name)
+	}
+	return err
+}
+
+// syncEach: one call flushes a whole file system, and costs far less than one for
+// each file.
+const syncEach = false
+
+// sync flushes the file system that d is on.
+func (d *targetDir) sync() error {
+	f, err := d.handle()
+	if err != nil {
+		return err
+	}
+	return unix.Syncfs(int(f.Fd()))
+}
