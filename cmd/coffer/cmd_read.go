@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-backup/coffer/archive"
+	"github.com/coffer-backup/coffer/format"
 )
 
 func newOpen(u *ui) *cobra.Command {
@@ -35,6 +37,9 @@ What goes to stdout is authentic, but only the exit status 0 says that it was al
 func (r *readFlags) openStream(ctx context.Context, u *ui, name string, to *outputFlags) error {
 	if to.toStdout() {
 		u.stdoutIsData()
+	}
+	if err := to.spare(append(r.keys.files(), name)...); err != nil {
+		return err
 	}
 	c, err := r.open(ctx, u, name, openOptions{partial: true})
 	if err != nil {
@@ -68,29 +73,38 @@ func (r *readFlags) openStream(ctx context.Context, u *ui, name string, to *outp
 func newRestore(u *ui) *cobra.Command {
 	var r readFlags
 	var dir string
-	var force bool
+	var noOwner bool
+	opts := archive.ExtractOptions{Fsync: true}
 	cmd := &cobra.Command{
 		Use:   "restore [KEYS] [-C DIR] FILE|-",
 		Short: "Restore the files of a backup",
 		Long: `Restore the files of a backup into DIR, which is made if it is absent and must be
 empty unless --force is given. Each file appears under its name when it is whole.
-Where the container is damaged, what is whole stays and the rest is listed.
+Where the container is damaged, what is whole stays and the rest is listed. Run as
+root it restores owners, setuid bits and devices, too: restore what comes from
+people you do not trust as another user.
 
 ` + keysHelp,
 		Example: `  coffer restore --key-file ~/coffer.key -C ~/restored docs.coffer`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return r.restore(cmd.Context(), u, args[0], dir, force)
+			if noOwner {
+				opts.Owners = archive.OwnersIgnore
+			}
+			return r.restore(cmd.Context(), u, args[0], dir, &opts)
 		},
 	}
 	r.register(cmd.Flags())
 	cmd.Flags().StringVarP(&dir, "directory", "C", ".", "restore into this `DIR`")
-	cmd.Flags().BoolVar(&force, "force", false, "restore into a DIR that is not empty, and replace files there")
+	cmd.Flags().BoolVar(&noOwner, "no-owner", false, "let the files belong to who restores them (the default unless run as root)")
+	cmd.Flags().BoolVar(&opts.AllowNonEmpty, "force", false, "restore into a DIR that is not empty, and replace files there")
 	return cmd
 }
 
-func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, force bool) error {
-	c, err := r.open(ctx, u, name, openOptions{partial: true})
+func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, opts *archive.ExtractOptions) error {
+	records := 0
+	countRecord := func(format.CatalogEntry) error { records++; return nil }
+	c, err := r.open(ctx, u, name, openOptions{onCatalog: countRecord, partial: true})
 	if err != nil {
 		return err
 	}
@@ -103,16 +117,17 @@ func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, force 
 		return err
 	}
 	defer plain.close()
-	report, err := archive.Extract(ctx, plain, dir, &archive.ExtractOptions{
-		AllowNonEmpty: force,
-		OnWarning:     func(e *archive.EntryError) { u.warn("%v", e) },
-	})
+	opts.OnWarning = func(e *archive.EntryError) { u.warn("%v", e) }
+	report, err := archive.Extract(ctx, plain, dir, opts)
 	switch {
-	case ctx.Err() != nil, isAny(err, archive.ErrNotArchive, archive.ErrNotEmpty):
+	case ctx.Err() != nil, errors.Is(err, archive.ErrNotArchive),
+		report.Next == 0 && classify(err) == statusFailed: // nothing could be restored
 		return err
-	case err != nil && !plain.ended:
+	case err != nil && !errors.Is(err, archive.ErrIncomplete):
 		u.notRestored(c, report)
 		return fmt.Errorf("%s restored, then: %w", count(report.Entries, "entry", "entries"), err)
+	case records == 0: // of a stream it is known only now
+		return fmt.Errorf("%w; its tar is restored all the same", archive.ErrNotArchive)
 	}
 	plain.warnings(u)
 	s := readSummary{Type: "summary", Command: "restore", Input: c.in.name, Output: dir,

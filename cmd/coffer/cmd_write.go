@@ -136,6 +136,9 @@ func (s *countingSink) Write(p []byte) (int, error) {
 func (s *countingSink) AddCatalogEntry(e format.CatalogEntry) error { return s.w.AddCatalogEntry(e) }
 
 func (w *writeFlags) seal(ctx context.Context, u *ui, name string) error {
+	if err := w.out.spare(name); err != nil {
+		return err
+	}
 	in, err := openInput(ctx, name)
 	if err != nil {
 		return err
@@ -162,9 +165,12 @@ func (s *writeSummary) line(entries string) string {
 
 // write makes a container of what fill writes to it. fill is given the output's
 // own files, which no archive may contain.
-func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill func(*engine.Writer, []fs.FileInfo) (measure, error)) (*writeSummary, error) {
+func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill func(*engine.Writer, []fs.FileInfo) (measure, error)) (s *writeSummary, err error) {
 	if w.pad && w.noPad {
 		return nil, usagef("--pad and --no-pad exclude each other")
+	}
+	if err := w.out.spare(append(w.keys.files(), w.newKey)...); err != nil {
+		return nil, err
 	}
 	out, err := w.out.open(u, true)
 	if err != nil {
@@ -178,6 +184,11 @@ func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill func
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil && w.newKey != "" { // its digits are shown, and may be written down
+			u.warn("the new key stays in %s: use it with --key-file", quoteName(w.newKey))
+		}
+	}()
 	opts := w.writerOptions(isArchive)
 	opts.Progress = u.onProgress(0)
 	ew, err := engine.NewWriter(ctx, out, recipients(all), opts)
@@ -185,11 +196,7 @@ func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill func
 		return nil, err
 	}
 	defer ew.Abort()
-	var own []fs.FileInfo
-	if out.file != nil {
-		own = out.file.Files()
-	}
-	written, err := fill(ew, own)
+	written, err := fill(ew, out.own)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +208,7 @@ func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill func
 			return nil, fmt.Errorf("reading back what was written: %w", err)
 		}
 	}
-	s := &writeSummary{Type: "summary", Output: out.name(), PlainBytes: written.plain, SealedBytes: out.n, Verified: w.verify}
+	s = &writeSummary{Type: "summary", Output: out.name(), PlainBytes: written.plain, SealedBytes: out.n, Verified: w.verify}
 	return s, out.commit()
 }
 

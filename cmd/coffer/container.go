@@ -27,9 +27,10 @@ func (r *readFlags) register(fs *pflag.FlagSet) {
 // stream.
 type container struct {
 	in     *input
-	file   *engine.File   // or nil
-	stream *engine.Reader // or nil
-	damage error          // why a file is read as a stream, or nil
+	cancel context.CancelFunc // ends all waiting for in
+	file   *engine.File       // or nil
+	stream *engine.Reader     // or nil
+	damage error              // why a file is read as a stream, or nil
 }
 
 // openOptions say how a container is opened.
@@ -42,13 +43,15 @@ type openOptions struct {
 
 // open opens the container called name.
 func (r *readFlags) open(ctx context.Context, u *ui, name string, how openOptions) (*container, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	in, err := openInput(ctx, name)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	c := &container{in: in}
+	c := &container{in: in, cancel: cancel}
 	if err := c.unlock(ctx, u, r, how); err != nil {
-		in.close()
+		c.close()
 		return nil, fmt.Errorf("%s: %w", quoteName(in.name), err)
 	}
 	return c, nil
@@ -76,16 +79,17 @@ func (c *container) unlock(ctx context.Context, u *ui, r *readFlags, how openOpt
 // content begins to read the plaintext.
 func (c *container) content(ctx context.Context) (*content, error) {
 	if c.stream != nil {
-		return &content{r: c.stream, damage: c.damage}, nil
+		return &content{r: c.stream, cancel: c.cancel, damage: c.damage}, nil
 	}
 	r, err := c.file.NewReader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &content{r: r}, nil
+	return &content{r: r, cancel: c.cancel}, nil
 }
 
 func (c *container) close() {
+	c.cancel()
 	if c.file != nil {
 		_ = c.file.Close()
 	}
@@ -96,10 +100,10 @@ func (c *container) close() {
 // does not harm it: then it ends as if whole, and damagedCopy is set.
 type content struct {
 	r           *engine.Reader
+	cancel      context.CancelFunc
 	damage      error // what was wrong with the file's end: it cannot end well
 	n           int64 // bytes read
 	damagedCopy bool
-	ended       bool // it was read to its end, and is whole
 }
 
 func (c *content) Read(p []byte) (int, error) {
@@ -129,7 +133,6 @@ func (c *content) judge(err error) error {
 	if err == io.EOF && c.damage != nil {
 		err = c.damage
 	}
-	c.ended = err == io.EOF
 	return err
 }
 
@@ -140,7 +143,11 @@ func (c *content) warnings(u *ui) {
 	}
 }
 
-func (c *content) close() { _ = c.r.Close() }
+// close does not wait for an input that is silent.
+func (c *content) close() {
+	c.cancel()
+	_ = c.r.Close()
+}
 
 type readSummary struct {
 	Type       string `json:"type"`

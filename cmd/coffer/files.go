@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -23,9 +25,43 @@ type outputFlags struct {
 	force bool
 }
 
-func (o *outputFlags) register(fs *pflag.FlagSet, what string) {
-	fs.StringVarP(&o.path, "output", "o", "", "write "+what+" to this `FILE`; - or nothing is stdout")
-	fs.BoolVar(&o.force, "force", false, "replace an existing FILE")
+func (o *outputFlags) register(flags *pflag.FlagSet, what string) {
+	flags.StringVarP(&o.path, "output", "o", "", "write "+what+" to this `FILE`; - or nothing is stdout")
+	flags.BoolVar(&o.force, "force", false, "replace an existing FILE")
+}
+
+// spare fails if the output would take the place of one of these files: a key, or
+// the only copy of the input.
+func (o *outputFlags) spare(names ...string) error {
+	if o.toStdout() {
+		return nil
+	}
+	for _, name := range names {
+		if sameFile(o.path, name) {
+			return usagef("-o %s: this is a key or the input of the command: write to another file", quoteName(o.path))
+		}
+	}
+	return nil
+}
+
+// sameFile reports whether both names are of one file, there or not yet.
+func sameFile(a, b string) bool {
+	infoA, errA := stat(a)
+	infoB, errB := stat(b)
+	if errA != nil && errB != nil {
+		absA, err := filepath.Abs(a)
+		absB, _ := filepath.Abs(b)
+		return err == nil && absA == absB
+	}
+	return os.SameFile(infoA, infoB)
+}
+
+// stat is os.Stat that knows stdin.
+func stat(name string) (fs.FileInfo, error) {
+	if name == stdio {
+		return os.Stdin.Stat()
+	}
+	return os.Stat(name)
 }
 
 func (o *outputFlags) toStdout() bool { return o.path == "" || o.path == stdio }
@@ -36,6 +72,7 @@ type output struct {
 	w    io.Writer
 	path string
 	file *durable.File // nil: stdout
+	own  []fs.FileInfo // its files, which no archive may contain
 	n    int64         // bytes written
 }
 
@@ -46,7 +83,11 @@ func (o *outputFlags) open(u *ui, sealed bool) (*output, error) {
 			return nil, usagef("a container is nothing for a terminal: use -o FILE, a pipe, or -o - to write it here all the same")
 		}
 		u.stdoutIsData()
-		return &output{w: u.stdout}, nil
+		out := &output{w: u.stdout}
+		if info, err := u.stdout.Stat(); err == nil && info.Mode().IsRegular() {
+			out.own = []fs.FileInfo{info}
+		}
+		return out, nil
 	}
 	f, err := durable.Create(o.path, &durable.Options{Replace: o.force})
 	if err != nil {
@@ -56,7 +97,7 @@ func (o *outputFlags) open(u *ui, sealed bool) (*output, error) {
 		f.Abort()
 		return nil, usagef("%s is a terminal, and a container is nothing for one: use -o - to write it there all the same", o.path)
 	}
-	return &output{w: f, path: o.path, file: f}, nil
+	return &output{w: f, path: o.path, file: f, own: f.Files()}, nil
 }
 
 func (o *output) Write(p []byte) (int, error) {
@@ -99,7 +140,8 @@ func openInput(ctx context.Context, name string) (*input, error) {
 	if name == stdio {
 		return &input{Reader: interruptible(ctx, os.Stdin), name: "stdin"}, nil
 	}
-	f, err := os.Open(name)
+	// Opening a FIFO waits for its writer.
+	f, err := orDone(ctx, func() (*os.File, error) { return os.Open(name) })
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +150,7 @@ func openInput(ctx context.Context, name string) (*input, error) {
 		f.Close()
 		return nil, err
 	}
-	in := &input{Reader: f, name: name, file: f}
+	in := &input{Reader: interruptible(ctx, f), name: name, file: f}
 	switch {
 	case info.IsDir():
 		f.Close()
@@ -192,4 +234,24 @@ func interruptible(ctx context.Context, f *os.File) io.Reader {
 	}()
 	context.AfterFunc(ctx, func() { r.CloseWithError(ctx.Err()) })
 	return r
+}
+
+// orDone returns what call does, or ctx's error if that ends first: then call is
+// left to itself.
+func orDone[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := call()
+		done <- result{v, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return *new(T), ctx.Err()
+	case r := <-done:
+		return r.value, r.err
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -66,8 +67,19 @@ func (k *keyFlags) orEnvironment() *keyFlags {
 	}
 }
 
-// load reads the keys that need no terminal.
+// files returns the names of the files with keys.
+func (k *keyFlags) files() []string {
+	k = k.orEnvironment()
+	return slices.Concat(k.keyFiles, k.passphraseFiles)
+}
+
+// load reads the keys that need no terminal, until ctx ends: a FIFO or a command
+// can keep it waiting.
 func (k *keyFlags) load(ctx context.Context, cost format.PassphraseParams) ([]key, error) {
+	return orDone(ctx, func() ([]key, error) { return k.read(ctx, cost) })
+}
+
+func (k *keyFlags) read(ctx context.Context, cost format.PassphraseParams) ([]key, error) {
 	var found []key
 	for _, path := range k.keyFiles {
 		account, err := readKeyFile(path)

@@ -30,8 +30,7 @@ func openTerminal() (*os.File, error) {
 	return tty, nil
 }
 
-// askSecret reads a line from the terminal without echo. Its error is ctx's if
-// that ends first.
+// askSecret reads a line from the terminal without echo, until ctx ends.
 func askSecret(ctx context.Context, prompt string) ([]byte, error) {
 	tty, err := openTerminal()
 	if err != nil {
@@ -46,28 +45,14 @@ func askSecret(ctx context.Context, prompt string) ([]byte, error) {
 	if _, err := fmt.Fprint(tty, prompt); err != nil { // a console's input cannot be written to
 		fmt.Fprint(os.Stderr, prompt)
 	}
-	type answer struct {
-		text []byte
-		err  error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		text, err := term.ReadPassword(fd)
-		answers <- answer{text, err}
-	}()
-	select {
-	case <-ctx.Done():
-		// ReadPassword still waits and will not turn the echo on again.
+	text, err := orDone(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	if err != nil {
+		// If ctx ended, ReadPassword still waits and will not turn the echo on again.
 		_ = term.Restore(fd, state)
-		fmt.Fprintln(tty)
-		return nil, ctx.Err()
-	case a := <-answers:
-		fmt.Fprintln(tty)
-		if a.err != nil {
-			return nil, fmt.Errorf("reading from the terminal: %w", a.err)
-		}
-		return a.text, nil
+		err = fmt.Errorf("reading from the terminal: %w", err)
 	}
+	fmt.Fprintln(tty)
+	return text, err
 }
 
 // askNewPassphrase asks twice: a slip would lock the owner out.

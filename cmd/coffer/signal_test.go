@@ -76,6 +76,66 @@ func TestInterruptedSeal(t *testing.T) {
 	}
 }
 
+// Nor does what is no regular file keep a command that was told to end.
+func TestInterruptedFIFO(t *testing.T) {
+	for _, args := range [][]string{
+		{"seal", "--key-file", "k", "-o", "out", "silent"},
+		{"seal", "--key-file", "silent", "-o", "out", "k"},
+		{"seal", "--key-file", "nobody", "-o", "out", "k"},
+		{"seal", "--passphrase-file", "nobody", "-o", "out", "k"},
+	} {
+		p := newPlace(t)
+		for _, name := range []string{"silent", "nobody"} {
+			if err := syscall.Mkfifo(p.path(name), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		writer, err := os.OpenFile(p.path("silent"), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer writer.Close()
+		c := p.cmd(args...)
+		var stderr bytes.Buffer
+		c.Stderr = &stderr
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the temporary file", p.hasTemp)
+		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		p.wantInterrupted(c, &stderr)
+	}
+}
+
+// A command ends at the first fault, though its input goes on in silence.
+func TestSilentInput(t *testing.T) {
+	p := newPlace(t)
+	writeFile(t, p.path("data"), make([]byte, 8<<20))
+	p.ok("backup", "--key-file", "k", "--level", "store", "-o", "b", "data")
+	sealed, err := os.ReadFile(p.path("b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed[20<<10] ^= 1
+	sealed = sealed[:1<<20+16<<10] // hardly more than is read before any of it is opened
+	for _, args := range [][]string{{"restore", "-C", "out", "-"}, {"open"}, {"verify", "-"}, {"ls", "-"}} {
+		c := p.cmd(append(args, "--key-file", "k")...)
+		stdin, err := c.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stdin.Close()
+		go stdin.Write(sealed)
+		stuck := time.AfterFunc(10*time.Second, func() { _ = c.Process.Kill() })
+		if code, stderr := status(t, c); code != 13 {
+			t.Errorf("%s: exit status %d\n%s", args[0], code, stderr)
+		}
+		stuck.Stop()
+	}
+}
+
 // Nothing can be cleaned up after SIGKILL, but what has the final name is whole,
 // and the next run takes the leftovers away.
 func TestKilled(t *testing.T) {
@@ -238,6 +298,14 @@ func openPTY(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
+// shown returns all that a terminal got, whose last user was the test.
+func shown(master, slave *os.File) string {
+	slave.Close()
+	var b bytes.Buffer
+	_, _ = io.Copy(&b, master) // EIO when the other end is closed
+	return b.String()
+}
+
 // onTerminal makes slave the terminal of c.
 func onTerminal(c *exec.Cmd, slave *os.File) {
 	c.ExtraFiles = []*os.File{slave}
@@ -272,10 +340,8 @@ func TestPrompt(t *testing.T) {
 	if !echoes(t, slave) {
 		t.Error("the terminal does not echo any more")
 	}
-	got := make([]byte, 100)
-	n, err := master.Read(got)
-	if err != nil || string(got[:n]) != "New passphrase: \r\n" {
-		t.Errorf("the terminal shows %q, %v", got[:n], err)
+	if s := shown(master, slave); s != "New passphrase: \r\n" {
+		t.Errorf("the terminal got %q", s)
 	}
 }
 
@@ -312,10 +378,7 @@ func TestProgress(t *testing.T) {
 	if err := c.Run(); err != nil {
 		t.Fatal(err)
 	}
-	slave.Close()
-	var shown bytes.Buffer
-	_, _ = io.Copy(&shown, master) // EIO when the other end is closed
-	if s := shown.String(); !strings.Contains(s, " sealed  ") || !strings.HasSuffix(s, "\r\x1b[K") {
+	if s := shown(master, slave); !strings.Contains(s, " sealed  ") || !strings.HasSuffix(s, "\r\x1b[K") {
 		t.Errorf("the terminal got %q", s)
 	}
 }

@@ -35,20 +35,20 @@ const mode fs.FileMode = 0o600
 
 // Options may be nil.
 type Options struct {
-	// Replace lets Commit replace a regular file and Create write to a block
-	// device. Without it both fail with an error that wraps fs.ErrExist.
+	// Replace lets Create write to a block device, and Commit replace the regular
+	// file that was there at Create. Without it Create fails with an error that
+	// wraps fs.ErrExist.
 	Replace bool
 }
 
 // A File is a file being written.
 type File struct {
-	f       *os.File
-	path    string // of the target, not of a symbolic link to it
-	temp    string // path of the temporary file; "" if the target is written in place
-	replace bool
-	old     fs.FileInfo // the regular file that will be replaced, or nil
-	err     error       // the first error of Write: the file cannot be committed
-	done    bool
+	f    *os.File
+	path string      // of the target, not of a symbolic link to it
+	temp string      // path of the temporary file; "" if the target is written in place
+	old  fs.FileInfo // the regular file that will be replaced, or nil
+	err  error       // the first error of Write: the file cannot be committed
+	done bool
 }
 
 // Create begins a file that Commit will give the name path. If path is a
@@ -60,12 +60,12 @@ func Create(path string, opts *Options) (*File, error) {
 	if opts == nil {
 		opts = &Options{}
 	}
-	f := &File{path: path, replace: opts.Replace}
+	f := &File{path: path}
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
 		return nil, &fs.PathError{Op: "create", Path: path, Err: syscall.EISDIR}
-	case err == nil && holdsData(info) && !f.replace:
+	case err == nil && holdsData(info) && !opts.Replace:
 		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	case err == nil && !info.Mode().IsRegular():
 		if f.f, err = os.OpenFile(path, os.O_WRONLY, 0); err != nil {
@@ -118,8 +118,8 @@ func (f *File) createTemp() error {
 		file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 		if errors.Is(err, fs.ErrExist) {
 			continue
-		} else if err != nil {
-			return err
+		} else if err != nil { // of the target, as far as the caller knows
+			return &fs.PathError{Op: "create", Path: f.path, Err: errors.Unwrap(err)}
 		}
 		f.f, f.temp = file, name
 		// Until it has the lock, a process that reaps may take the file for a
@@ -200,9 +200,10 @@ func (f *File) Write(p []byte) (int, error) {
 func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
 
 // Commit makes the file durable and gives it its name. Where it fails, the
-// target is as it was and the temporary file is gone; only if the directory could
-// not be synced, which the error says, the file has its name already. A failed
-// sync is never tried again: the kernel may have dropped the data.
+// target is as it was and the temporary file is gone; the error wraps fs.ErrExist
+// if a file appeared there since Create. Only if the directory could not be
+// synced, which the error says, the file has its name already. A failed sync is
+// never tried again: the kernel may have dropped the data.
 func (f *File) Commit() error {
 	if f.done {
 		return os.ErrClosed
@@ -238,7 +239,7 @@ func (f *File) rename() error {
 			return err
 		}
 	}
-	if f.replace {
+	if f.old != nil {
 		return os.Rename(f.temp, f.path)
 	}
 	// A file that appeared since Create must not be replaced.

@@ -137,16 +137,31 @@ func TestExistingFile(t *testing.T) {
 func TestRace(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x")
-	f, err := Create(path, nil)
-	write(t, f, err, "loser")
+	one, err := Create(path, nil)
+	write(t, one, err, "loser")
+	other, err := Create(path, &Options{Replace: true})
+	write(t, other, err, "loser")
 	if err := put(t, path, "winner", nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Commit(); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("Commit over a file that appeared: %v", err)
+	for _, f := range []*File{one, other} {
+		if err := f.Commit(); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("Commit over a file that appeared: %v", err)
+		}
 	}
 	wantContent(t, path, "winner")
 	wantNames(t, dir, "x")
+}
+
+// An error names the target, and not the temporary file.
+func TestErrorNamesTarget(t *testing.T) {
+	absent := filepath.Join(t.TempDir(), "absent")
+	for _, path := range []string{absent + "/", absent + "/x"} {
+		_, err := Create(path, nil)
+		if want := "create " + path + ": no such file or directory"; err == nil || err.Error() != want {
+			t.Errorf("%v; want %s", err, want)
+		}
+	}
 }
 
 func TestSymlink(t *testing.T) {
