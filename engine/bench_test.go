@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -15,17 +17,19 @@ import (
 	"github.com/coffer-backup/coffer/keys"
 )
 
-// The corpora of the benchmarks: 64 MiB each, so that opening and closing do not
-// count.
+// Each corpus of the benchmarks has 64 MiB, so that opening and closing hardly
+// count. Give one -cpu a run: b.Loop measures before the testing package goes
+// through a list of them.
 const benchSize = 64 << 20
 
-var corpora = map[string]func(int, uint64) []byte{"text": text, "noise": noise}
-
-// forCorpora runs a benchmark on each corpus.
+// forCorpora runs a benchmark on text and on what does not compress.
 func forCorpora(b *testing.B, run func(b *testing.B, plain []byte)) {
-	for _, name := range []string{"text", "noise"} {
-		b.Run("corpus="+name, func(b *testing.B) {
-			plain := corpora[name](benchSize, 7)
+	for _, corpus := range []struct {
+		name string
+		make func(int, uint64) []byte
+	}{{"text", text}, {"noise", noise}} {
+		b.Run("corpus="+corpus.name, func(b *testing.B) {
+			plain := corpus.make(benchSize, 7)
 			b.SetBytes(benchSize)
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -34,93 +38,166 @@ func forCorpora(b *testing.B, run func(b *testing.B, plain []byte)) {
 	}
 }
 
-func benchWriter(b *testing.B, plain []byte, opts engine.WriterOptions, readFrom bool) {
-	for b.Loop() {
-		w, err := engine.NewWriter(b.Context(), io.Discard, []keys.Recipient{testKey}, &opts)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if readFrom {
-			_, err = w.ReadFrom(bytes.NewReader(plain))
-		} else {
-			_, err = w.Write(plain)
-		}
-		if err == nil {
-			err = w.Close()
-		}
-		if err != nil {
-			b.Fatal(err)
+// writeAll writes a container of plain and throws it away.
+func writeAll(b *testing.B, plain []byte, opts engine.WriterOptions, readFrom bool) {
+	w, err := engine.NewWriter(b.Context(), io.Discard, []keys.Recipient{testKey}, &opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if readFrom {
+		_, err = w.ReadFrom(bytes.NewReader(plain))
+	} else {
+		_, err = w.Write(plain)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// rawSeal returns what seals plain by the backend's AEAD alone, in packages of
+// 64 KiB.
+func rawSeal(b *testing.B, suite format.Suite) func(plain []byte) {
+	backend, err := auto.Select(suite)
+	if err != nil {
+		b.Fatal(err)
+	}
+	aead, err := backend.NewAEAD(b.Context(), suite, make([]byte, backends.KeySize))
+	if err != nil {
+		b.Fatal(err)
+	}
+	nonce, ad := make([]byte, backends.NonceSize), make([]byte, format.PackageADSize)
+	dst := make([]byte, 0, format.MaxPackageSize)
+	return func(plain []byte) {
+		for ; len(plain) > 0; plain = plain[format.MaxPayload:] {
+			if _, err := aead.Seal(dst, nonce, plain[:format.MaxPayload], ad); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 }
 
-// BenchmarkWriter against BenchmarkRawSeal and BenchmarkRawCompress at -cpu 1 is the
-// engine's overhead; at -cpu 2 against -cpu 1 its scaling. Give one -cpu a run:
-// b.Loop measures before the testing package goes through a list of them.
+// rawEncode returns what compresses plain by klauspost/compress alone, in segments
+// of 1 MiB.
+func rawEncode(b *testing.B, level zstd.EncoderLevel) func(plain []byte) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	const segment = 1 << format.DefaultSegmentLog2
+	dst := make([]byte, 0, format.MaxFrameSize(segment))
+	return func(plain []byte) {
+		for ; len(plain) > 0; plain = plain[segment:] {
+			enc.EncodeAll(plain[:segment], dst)
+		}
+	}
+}
+
+// compare runs two things in turn, so that a machine whose speed drifts slows
+// both, and reports how many times as fast as base the other one is.
+func compare(b *testing.B, metric string, base, other func()) {
+	var baseTime, otherTime time.Duration
+	for b.Loop() {
+		start := time.Now()
+		base()
+		middle := time.Now()
+		other()
+		baseTime += middle.Sub(start)
+		otherTime += time.Since(middle)
+	}
+	b.ReportMetric(baseTime.Seconds()/otherTime.Seconds(), metric)
+	b.ReportMetric(0, "ns/op") // the time of both means nothing
+}
+
+// BenchmarkShareOfRaw is the engine's overhead on one core: the speed of a Writer
+// as a share of the work it cannot do without, the AEAD at level store and the
+// compressor at level fast.
+func BenchmarkShareOfRaw(b *testing.B) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for _, level := range []engine.Level{engine.Store, engine.Fast} {
+		for _, check := range []string{"off", "on"} {
+			for _, via := range []string{"Write", "ReadFrom"} {
+				b.Run(fmt.Sprintf("level=%v/check=%s/via=%s", level, check, via), func(b *testing.B) {
+					raw := rawEncode(b, zstd.SpeedFastest)
+					if level == engine.Store {
+						raw = rawSeal(b, format.AES256GCM)
+					}
+					plain := text(benchSize, 7)
+					opts := engine.WriterOptions{Suite: format.AES256GCM, Level: level, SkipCheck: check == "off", Workers: 1}
+					b.ResetTimer()
+					compare(b, "of-raw", func() { raw(plain) }, func() { writeAll(b, plain, opts, via == "ReadFrom") })
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkTwoCores is how many times as fast two cores are as one.
+func BenchmarkTwoCores(b *testing.B) {
+	if runtime.NumCPU() < 2 {
+		b.Skip("needs two cores")
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	on := func(cores int, f func()) func() {
+		return func() { runtime.GOMAXPROCS(cores); f() }
+	}
+	for _, level := range []engine.Level{engine.Store, engine.Fast} {
+		plain := text(benchSize, 7)
+		write := func() { writeAll(b, plain, engine.WriterOptions{Level: level}, false) }
+		b.Run(fmt.Sprintf("do=write/level=%v", level), func(b *testing.B) {
+			compare(b, "of-one-core", on(1, write), on(2, write))
+		})
+		c := seal(b, plain, &engine.WriterOptions{Level: level})
+		read := func() { readAll(b, c) }
+		b.Run(fmt.Sprintf("do=read/level=%v", level), func(b *testing.B) {
+			compare(b, "of-one-core", on(1, read), on(2, read))
+		})
+	}
+}
+
 func BenchmarkWriter(b *testing.B) {
 	for _, suite := range []format.Suite{format.AES256GCM, format.ChaCha20Poly1305} {
-		for _, level := range []engine.Level{engine.Store, engine.Fast, engine.Balanced} {
+		for _, level := range []engine.Level{engine.Store, engine.Fast, engine.Balanced, engine.Small} {
 			for _, check := range []string{"off", "on"} {
-				for _, via := range []string{"Write", "ReadFrom"} {
-					if level == engine.Balanced && via == "ReadFrom" || suite != format.AES256GCM && level != engine.Store {
-						continue
-					}
-					b.Run(fmt.Sprintf("suite=%v/level=%v/check=%s/via=%s", suite, level, check, via), func(b *testing.B) {
-						forCorpora(b, func(b *testing.B, plain []byte) {
-							benchWriter(b, plain, engine.WriterOptions{Suite: suite, Level: level, SkipCheck: check == "off"}, via == "ReadFrom")
-						})
+				b.Run(fmt.Sprintf("suite=%v/level=%v/check=%s", suite, level, check), func(b *testing.B) {
+					forCorpora(b, func(b *testing.B, plain []byte) {
+						for b.Loop() {
+							writeAll(b, plain, engine.WriterOptions{Suite: suite, Level: level, SkipCheck: check == "off"}, false)
+						}
 					})
-				}
+				})
 			}
 		}
 	}
 }
 
-// BenchmarkRawSeal is the backend's AEAD alone, in packages of 64 KiB.
-func BenchmarkRawSeal(b *testing.B) {
-	for _, suite := range []format.Suite{format.AES256GCM, format.ChaCha20Poly1305} {
-		b.Run(fmt.Sprintf("suite=%v", suite), func(b *testing.B) {
-			backend, err := auto.Select(suite)
-			if err != nil {
-				b.Fatal(err)
-			}
-			aead, err := backend.NewAEAD(b.Context(), suite, make([]byte, backends.KeySize))
-			if err != nil {
-				b.Fatal(err)
-			}
+// BenchmarkRaw is what BenchmarkShareOfRaw compares with.
+func BenchmarkRaw(b *testing.B) {
+	for name, raw := range map[string]func([]byte){
+		"seal/suite=aes-256-gcm":       rawSeal(b, format.AES256GCM),
+		"seal/suite=chacha20-poly1305": rawSeal(b, format.ChaCha20Poly1305),
+		"encode/level=fast":            rawEncode(b, zstd.SpeedFastest),
+	} {
+		b.Run("do="+name, func(b *testing.B) {
 			forCorpora(b, func(b *testing.B, plain []byte) {
-				nonce, ad := make([]byte, backends.NonceSize), make([]byte, 4)
-				dst := make([]byte, 0, format.MaxPackageSize)
 				for b.Loop() {
-					for p := plain; len(p) > 0; p = p[format.MaxPayload:] {
-						if _, err := aead.Seal(dst, nonce, p[:format.MaxPayload], ad); err != nil {
-							b.Fatal(err)
-						}
-					}
+					raw(plain)
 				}
 			})
 		})
 	}
 }
 
-// BenchmarkRawCompress is klauspost/compress alone, on the same segments.
-func BenchmarkRawCompress(b *testing.B) {
-	for name, level := range map[string]zstd.EncoderLevel{"fast": zstd.SpeedFastest, "balanced": zstd.SpeedDefault} {
-		b.Run("level="+name, func(b *testing.B) {
-			enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1))
-			if err != nil {
-				b.Fatal(err)
-			}
-			forCorpora(b, func(b *testing.B, plain []byte) {
-				const segment = 1 << format.DefaultSegmentLog2
-				dst := make([]byte, 0, format.MaxFrameSize(segment))
-				for b.Loop() {
-					for p := plain; len(p) > 0; p = p[segment:] {
-						enc.EncodeAll(p[:segment], dst)
-					}
-				}
-			})
-		})
+func readAll(b *testing.B, container []byte) {
+	r, err := engine.NewReader(b.Context(), bytes.NewReader(container), []keys.Identity{testKey}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	if n, err := io.Copy(io.Discard, r); n != benchSize || err != nil {
+		b.Fatal(n, err)
 	}
 }
 
@@ -131,13 +208,7 @@ func BenchmarkReader(b *testing.B) {
 				c := seal(b, plain, &engine.WriterOptions{Level: level})
 				b.ResetTimer()
 				for b.Loop() {
-					r, err := engine.NewReader(b.Context(), bytes.NewReader(c), []keys.Identity{testKey}, nil)
-					if err != nil {
-						b.Fatal(err)
-					}
-					if n, err := io.Copy(io.Discard, r); n != benchSize || err != nil {
-						b.Fatal(n, err)
-					}
+					readAll(b, c)
 				}
 			})
 		})
@@ -147,12 +218,12 @@ func BenchmarkReader(b *testing.B) {
 // BenchmarkFileReadAt is the latency of a small read in another segment each
 // time.
 func BenchmarkFileReadAt(b *testing.B) {
-	plain := text(benchSize, 7)
-	c := seal(b, plain, nil)
+	c := seal(b, text(benchSize, 7), nil)
 	f, err := engine.Open(b.Context(), bytes.NewReader(c), int64(len(c)), []keys.Identity{testKey}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer f.Close()
 	p := make([]byte, 4096)
 	b.ReportAllocs()
 	for i := int64(0); b.Loop(); i++ {
@@ -165,5 +236,7 @@ func BenchmarkFileReadAt(b *testing.B) {
 // BenchmarkEmpty is what a container costs that holds nothing.
 func BenchmarkEmpty(b *testing.B) {
 	b.ReportAllocs()
-	benchWriter(b, nil, engine.WriterOptions{}, false)
+	for b.Loop() {
+		writeAll(b, nil, engine.WriterOptions{}, false)
+	}
 }
