@@ -36,8 +36,6 @@ func newZstdCompressor(level Level, segmentSize int) (Compressor, error) {
 	return zstdCompressor{enc}, err
 }
 
-func (c zstdCompressor) Name() string { return "klauspost/compress" }
-
 func (c zstdCompressor) Append(dst, src []byte) ([]byte, error) {
 	return c.enc.EncodeAll(src, dst), nil
 }

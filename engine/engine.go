@@ -16,13 +16,14 @@
 // access to a container in a file or an object store.
 //
 // A Writer or Reader is for one goroutine, a File for any number. Their callbacks,
-// and dst and src, are called by goroutines of their own, at no time more than one
-// of each; they must not call the Writer or Reader back, and a panic in them ends
+// and dst and src, may be called by other goroutines, never two calls of one at a
+// time; they must not call the Writer or Reader back, and a panic in them may end
 // the process. Memory is a small multiple of workers × segment size, whatever the
 // length of the data.
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -101,7 +102,6 @@ func ParseLevel(name string) (Level, error) {
 // A Compressor makes data frames (§ 6.1): one zstd frame for all of src, with
 // content size, checksum and single-segment flag. It is for one goroutine.
 type Compressor interface {
-	Name() string
 	// Append appends the frame to dst.
 	Append(dst, src []byte) ([]byte, error)
 }
@@ -122,7 +122,7 @@ type WriterOptions struct {
 	Context       []byte                     // what the container is bound to, at most 65535 bytes; empty: nothing
 	Pad           bool                       // hide the length, § 6.4
 	SkipCheck     bool                       // do not decompress what was compressed before sealing it
-	Workers       int                        // 0: GOMAXPROCS
+	Workers       int                        // at most 1024; 0: GOMAXPROCS
 	NewCompressor func() (Compressor, error) // one for each goroutine that compresses, but at level Store; nil: klauspost/compress at Level
 	Progress      func(Progress)             // called about once a segment, by one goroutine at a time
 	TempDir       string                     // for very long seek tables and catalogs, which are spooled encrypted; "": os.TempDir
@@ -132,24 +132,32 @@ type WriterOptions struct {
 type ReaderOptions struct {
 	Backend        backends.Backend                // nil: the best for the container's suite on this machine
 	Context        []byte                          // what the container must be bound to; empty: nothing
-	Workers        int                             // 0: GOMAXPROCS
+	Workers        int                             // at most 1024; 0: GOMAXPROCS
 	MaxMemory      int64                           // bytes for buffers; workers are lowered to keep it; 0: 1 GiB
-	Argon2         *Argon2Policy                   // nil: DefaultArgon2Policy
+	Argon2         Argon2Policy                    // what a passphrase slot may cost
 	MinGeneration  uint64                          // an older container is refused with ErrLimit
 	AllowAnonymous bool                            // accept slot kinds whose wrapping anyone can make (HPKE, RSA)
-	OnCatalog      func(format.CatalogEntry) error // called by Read for each record, after all data
+	OnCatalog      func(format.CatalogEntry) error // called for each record, after all data
 	Progress       func(Progress)                  // as in WriterOptions
 }
 
-// Argon2Policy bounds the work that a file can ask of a passphrase.
+// Argon2Policy bounds the work that a file can ask of a passphrase (§ 4.5.8). A
+// field of 0 is that of DefaultArgon2Policy.
 type Argon2Policy struct {
 	MaxMemoryKiB uint32 // for one slot
 	MaxRuns      int    // slots tried for one open
 	MaxWorkKiB   uint64 // sum of passes × KiB over the slots to be tried
 }
 
-// DefaultArgon2Policy is what nil means: 1 GiB, 4 runs, 4 GiB.
-var DefaultArgon2Policy = Argon2Policy{MaxMemoryKiB: 1 << 20, MaxRuns: 4, MaxWorkKiB: 4 << 20}
+// DefaultArgon2Policy allows 1 GiB for a slot, 4 runs, and 4 GiB in all.
+func DefaultArgon2Policy() Argon2Policy {
+	return Argon2Policy{MaxMemoryKiB: 1 << 20, MaxRuns: 4, MaxWorkKiB: 4 << 20}
+}
+
+func (p Argon2Policy) orDefault() Argon2Policy {
+	d := DefaultArgon2Policy()
+	return Argon2Policy{cmp.Or(p.MaxMemoryKiB, d.MaxMemoryKiB), cmp.Or(p.MaxRuns, d.MaxRuns), cmp.Or(p.MaxWorkKiB, d.MaxWorkKiB)}
+}
 
 // Info is what opening a container told.
 type Info struct {

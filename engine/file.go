@@ -58,14 +58,7 @@ func Open(ctx context.Context, src io.ReaderAt, size int64, with []keys.Identity
 	if f.key, err = unlock(ctx, candidates(head, tail), with, &f.opts); err != nil {
 		return nil, err
 	}
-	if _, err := f.opts.workers(f.key.copy.header); err != nil {
-		f.key.erase()
-		return nil, err
-	}
-	if _, f.backend, err = chooseBackend(f.opts.Backend, f.key.copy.header.Suite); err != nil {
-		return nil, err
-	}
-	if err := f.openEnd(head, tail); err != nil {
+	if err := f.openBody(head, tail); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -118,9 +111,15 @@ func candidates(head, tail headerCopy) []headerCopy {
 	return []headerCopy{head, tail}
 }
 
-// openEnd judges the end of the body and the copy of the header that did not
-// open, and loads the seek table.
-func (f *File) openEnd(head, tail headerCopy) error {
+// openBody chooses the backend, judges the end of the body and the copy of the
+// header that did not open, and loads the seek table.
+func (f *File) openBody(head, tail headerCopy) (err error) {
+	if _, err = f.opts.workers(f.key.copy.header); err != nil {
+		return err
+	}
+	if _, f.backend, err = chooseBackend(f.opts.Backend, f.key.copy.header.Suite); err != nil {
+		return err
+	}
 	if err := f.openLast(); err != nil {
 		return err
 	}
@@ -172,58 +171,65 @@ func (f *File) openPackage(number int64) (payload int, err error) {
 	return len(p), err
 }
 
-// diagnose tells why the container does not end as its length says. It follows
-// the package headers to the real end and goes on from there as a Reader would,
-// so that both give the same class of error.
+// diagnose tells why the container does not end as its length says. It goes on from
+// the real end as a Reader would, so that both give the same class of error.
 func (f *File) diagnose() error {
-	suite, nonce := f.key.copy.header.Suite, f.key.nonce
-	var h format.PackageHeader
-	var failed error // of the source, which is not the container's fault
-	header := func(n int64) (known bool) {
-		got, err := f.src.ReadAt(h[:], f.bodyStart()+n*format.MaxPackageSize)
-		if err != nil && err != io.EOF {
-			failed = cmp.Or(failed, err)
-		}
-		return got == len(h) && h.Check(suite, &nonce)
+	last, h, err := f.findEnd()
+	at := f.bodyStart() + last*format.MaxPackageSize
+	f.packages, f.bodyEnd = last+1, at+int64(format.PackageHeaderSize+h.Payload()+format.PackageTagSize)
+	if err == nil && f.size < f.bodyEnd {
+		err = ErrTruncated
 	}
-	// The first package that is not known to be followed by another one.
-	low, high := int64(0), (f.size-f.bodyStart())/format.MaxPackageSize+1
-	for low < high {
-		mid := low + (high-low)/2
-		if header(mid) && !h.Final() {
-			low = mid + 1
-		} else {
-			high = mid
-		}
+	if err != nil {
+		return &Error{fmt.Sprintf("package %d", last), at, err}
 	}
-	at := f.bodyStart() + low*format.MaxPackageSize
-	fail := func(err error) error { return &Error{fmt.Sprintf("package %d", low), at, err} }
-	if f.size-at < format.PackageHeaderSize {
-		return fail(cmp.Or(failed, ErrTruncated))
-	}
-	if known := header(low); failed != nil {
-		return fail(failed)
-	} else if !known || !h.Final() {
-		return fail(ErrAuth)
-	}
-	f.packages, f.bodyEnd = low+1, at+int64(format.PackageHeaderSize+h.Payload()+format.PackageTagSize)
-	if f.size < f.bodyEnd {
-		return fail(ErrTruncated)
-	}
-	if _, err := f.openPackage(low); err != nil {
+	if _, err := f.openPackage(last); err != nil {
 		return err
 	}
 	if f.size < f.bodyEnd+f.bodyStart() {
 		return &Error{"tail", f.bodyEnd, ErrTruncated}
 	}
 	tail := make([]byte, f.bodyStart())
-	if _, err := f.src.ReadAt(tail, f.bodyEnd); err != nil && err != io.EOF {
+	if n, err := f.src.ReadAt(tail, f.bodyEnd); n < len(tail) {
 		return &Error{"tail", f.bodyEnd, err}
 	}
 	if _, err := f.key.judgeCopy(tail); err != nil {
 		return &Error{"tail", f.bodyEnd, err}
 	}
 	return &Error{"end", f.bodyEnd + f.bodyStart(), ErrTrailingData}
+}
+
+// findEnd follows the package headers, by bisection, to the first package that is
+// not known to be followed by another one. The error says why that is not the
+// final one.
+func (f *File) findEnd() (number int64, h format.PackageHeader, err error) {
+	suite, nonce := f.key.copy.header.Suite, f.key.nonce
+	var failed error // of the source, which is not the container's fault
+	known := func(n int64) bool {
+		got, err := f.src.ReadAt(h[:], f.bodyStart()+n*format.MaxPackageSize)
+		if err != nil && err != io.EOF {
+			failed = cmp.Or(failed, err)
+		}
+		return got == len(h) && h.Check(suite, &nonce)
+	}
+	low, high := int64(0), (f.size-f.bodyStart())/format.MaxPackageSize+1
+	for low < high {
+		mid := low + (high-low)/2
+		if known(mid) && !h.Final() {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	switch isKnown := known(low); {
+	case failed != nil:
+		err = failed
+	case f.size-f.bodyStart()-low*format.MaxPackageSize < format.PackageHeaderSize:
+		err = ErrTruncated
+	case !isKnown || !h.Final():
+		err = ErrAuth
+	}
+	return low, h, err
 }
 
 // Size is the number of plaintext bytes.
@@ -239,10 +245,9 @@ func (f *File) Info() Info { return f.key.info(f.warnings) }
 // If one copy of the header is damaged, it gives all data and then ErrDamagedCopy
 // instead of io.EOF.
 func (f *File) NewReader(ctx context.Context) (*Reader, error) {
-	f.mu.Lock()
-	closed := f.closed
-	f.mu.Unlock()
-	if closed {
+	f.mu.Lock() // until the Reader has the keys that Close erases
+	defer f.mu.Unlock()
+	if f.closed {
 		return nil, os.ErrClosed
 	}
 	body := io.NewSectionReader(f.src, f.bodyStart(), f.bodyEnd-f.bodyStart())

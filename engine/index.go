@@ -40,7 +40,7 @@ func (f *File) loadIndex() error {
 	if begin < 0 {
 		return f.contentError("seek table", "is longer than the content")
 	}
-	if limit := f.opts.MaxMemory; limit > 0 && frames > limit/8 {
+	if frames > f.opts.maxMemory()/8 {
 		return fmt.Errorf("%w: the seek table has %d entries, more than MaxMemory holds", ErrLimit, frames)
 	}
 	r := bufio.NewReaderSize(&contentReader{f, begin}, format.MaxPayload)

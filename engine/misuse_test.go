@@ -263,3 +263,23 @@ func TestRelabelledSlot(t *testing.T) {
 		t.Errorf("%d attempts, %v", n, err)
 	}
 }
+
+// Close and NewReader may meet: a Reader has all its keys or there is none.
+func TestNewReaderAgainstClose(t *testing.T) {
+	c := seal(t, noise(200<<10, 1), nil)
+	for range 30 {
+		f, err := engine.Open(t.Context(), bytes.NewReader(c), int64(len(c)), []keys.Identity{testKey}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go f.Close()
+		r, err := f.NewReader(t.Context())
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+			r.Close()
+		}
+		if err != nil && !errors.Is(err, os.ErrClosed) {
+			t.Fatal(err)
+		}
+	}
+}

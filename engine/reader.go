@@ -80,12 +80,16 @@ func (r *Reader) start(ctx context.Context, src io.Reader, tail tailCheck) error
 	return err
 }
 
+func (o *ReaderOptions) maxMemory() int64 {
+	if o.MaxMemory <= 0 {
+		return defaultMaxMemory
+	}
+	return o.MaxMemory
+}
+
 // workers settles how many workers fit MaxMemory.
 func (o *ReaderOptions) workers(h *format.Header) (int, error) {
-	n, limit := workerCount(o.Workers), o.MaxMemory
-	if limit <= 0 {
-		limit = defaultMaxMemory
-	}
+	n, limit := workerCount(o.Workers), o.maxMemory()
 	for n > 1 && openMemory(n, h.SegmentSize()) > limit {
 		n--
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -40,10 +39,7 @@ const maxRemoteAttempts = 4
 // unlock finds the file key in the candidates, best first, and authenticates the
 // header it came from (§ 8). The first slot that opens decides.
 func unlock(ctx context.Context, candidates []headerCopy, with []keys.Identity, opts *ReaderOptions) (*unlocked, error) {
-	u := unlocker{ctx: ctx, with: with, opts: opts, policy: DefaultArgon2Policy, tried: make(map[string]bool)}
-	if opts.Argon2 != nil {
-		u.policy = *opts.Argon2
-	}
+	u := unlocker{ctx: ctx, with: with, opts: opts, policy: opts.Argon2.orDefault(), tried: make(map[triedSlot]bool)}
 	for _, c := range candidates {
 		fk, slot, err := u.findKey(c.header)
 		if err != nil {
@@ -102,12 +98,18 @@ type unlocker struct {
 	with    []keys.Identity
 	opts    *ReaderOptions
 	policy  Argon2Policy
-	tried   map[string]bool // slots of an earlier copy
+	tried   map[triedSlot]bool
 	remote  map[format.Kind]int
 	runs    int
 	workKiB uint64
 	limited error // why a slot was not tried
 	failed  error // an attempt that could not be made
+}
+
+// triedSlot tells slots apart that may stand in both copies of the header.
+type triedSlot struct {
+	kind format.Kind
+	data string
 }
 
 // failure is the error when no slot opened.
@@ -125,20 +127,14 @@ func (u *unlocker) failure() error {
 // error is one that ends the search.
 func (u *unlocker) findKey(h *format.Header) (*keys.FileKey, format.Slot, error) {
 	core := h.Core()
-	var seen []string
-	defer func() {
-		for _, s := range seen {
-			u.tried[s] = true
-		}
-	}()
 	for _, kind := range unlockOrder {
 		for _, e := range h.Entries {
 			slot, known, err := e.Slot()
-			id := string(binary.LittleEndian.AppendUint16(nil, uint16(e.Kind))) + string(e.Data)
-			if err != nil || !known || slot.Kind != kind || u.tried[id] {
+			this := triedSlot{e.Kind, string(e.Data)}
+			if err != nil || !known || slot.Kind != kind || u.tried[this] {
 				continue
 			}
-			seen = append(seen, id)
+			u.tried[this] = true
 			for _, id := range u.with {
 				if id.Kind() != kind || !u.mayTry(slot) {
 					continue
@@ -177,8 +173,11 @@ func (u *unlocker) mayTry(slot format.Slot) bool {
 		if p.MemoryKiB > u.policy.MaxMemoryKiB {
 			return limit("a passphrase slot asks for %d MiB of memory, and %d MiB are allowed", p.MemoryKiB>>10, u.policy.MaxMemoryKiB>>10)
 		}
-		if u.runs+1 > u.policy.MaxRuns || u.workKiB+work > u.policy.MaxWorkKiB {
-			return limit("the passphrase slots ask for more work than is allowed for one file")
+		if u.runs == u.policy.MaxRuns {
+			return limit("more than %d passphrase slots would have to be tried", u.policy.MaxRuns)
+		}
+		if u.workKiB+work > u.policy.MaxWorkKiB {
+			return limit("the passphrase slots ask for more than %d MiB × passes in all", u.policy.MaxWorkKiB>>10)
 		}
 		u.runs++
 		u.workKiB += work

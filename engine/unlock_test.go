@@ -134,7 +134,7 @@ func TestArgon2Policy(t *testing.T) {
 	c := slots(dear(2048*mib, 1))
 	n := 0
 	_, err := engine.NewReader(t.Context(), bytes.NewReader(c), []keys.Identity{countingIdentity{format.KindPassphrase, &n, keys.ErrNoMatch}},
-		&engine.ReaderOptions{Argon2: &engine.Argon2Policy{MaxMemoryKiB: 2048 * mib, MaxRuns: 1, MaxWorkKiB: 2048 * mib}})
+		&engine.ReaderOptions{Argon2: engine.Argon2Policy{MaxMemoryKiB: 2048 * mib, MaxRuns: 1, MaxWorkKiB: 2048 * mib}})
 	if !errors.Is(err, keys.ErrNoMatch) || n != 1 {
 		t.Errorf("a wider policy: %d attempts, %v", n, err)
 	}

@@ -145,9 +145,6 @@ func buildHeader(ctx context.Context, h *format.Header, schedule *keys.Schedule,
 	return h.AppendBinary(block[:0])
 }
 
-// Header returns the header that was written.
-func (w *Writer) Header() *format.Header { return w.header }
-
 // Write takes len(p) bytes of plaintext. It returns early with the error of a
 // failed pipeline, which may be that of an earlier call.
 func (w *Writer) Write(p []byte) (n int, err error) {

@@ -16,9 +16,11 @@ import (
 // MaxPassphrase is the longest passphrase in bytes (§ 4.5).
 const MaxPassphrase = 1024
 
-// DefaultCost is what a passphrase slot costs unless told otherwise: about half a
-// second on two cores.
-var DefaultCost = format.PassphraseParams{Time: 3, MemoryKiB: 256 << 10, Parallelism: 4}
+// DefaultCost is what a passphrase slot costs unless told otherwise: 3 passes over
+// 256 MiB, about half a second on two cores.
+func DefaultCost() format.PassphraseParams {
+	return format.PassphraseParams{Time: 3, MemoryKiB: 256 << 10, Parallelism: 4}
+}
 
 // oneArgon2 lets one run at a time use its memory in this process.
 var oneArgon2 = make(chan struct{}, 1)
@@ -43,7 +45,7 @@ func NewPassphrase(text []byte) (*Passphrase, error) {
 	}
 	text = bytes.Clone(text)
 	at := &text
-	return &Passphrase{text: &at, cost: DefaultCost}, nil
+	return &Passphrase{text: &at, cost: DefaultCost()}, nil
 }
 
 // WithCost returns p with another cost for new slots. Slots that are opened cost
