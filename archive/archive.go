@@ -9,7 +9,9 @@
 // FIFOs and devices are kept with their permissions, owners, modification times in
 // nanoseconds and extended attributes (user.*, security.capability and POSIX ACLs
 // on Linux, all on macOS). Sockets are left out. Names are bytes. Holes are stored
-// as zeros, and zeros are restored as holes.
+// as zeros, and zeros are restored as holes. Only Linux restores FIFOs and devices;
+// systems other than Linux and macOS keep names, links, content, permissions
+// and times alone.
 //
 // A source file that changes, vanishes or cannot be read never stops Create and
 // never damages the stream: it is a warning. What Extract reads may come from an
@@ -50,7 +52,7 @@ const chunkSize = 1 << 20
 // The errors that callers branch on.
 var (
 	// ErrNotArchive: the stream does not begin as an archive does.
-	ErrNotArchive = errors.New("this container holds a plain stream and no archive: use coffer open")
+	ErrNotArchive = errors.New("the stream is no archive")
 	// ErrLimit: a limit of § 9 stops this.
 	ErrLimit = errors.New("limit exceeded")
 	// ErrUnsafe: what Create does not write: a name that leaves the target, a type
@@ -100,8 +102,8 @@ func (e *EntryError) Error() string {
 // Unwrap returns Err.
 func (e *EntryError) Unwrap() error { return e.Err }
 
-// plain takes the path from err: EntryError tells it better.
-func plain(err error) error {
+// withoutPath takes the path from err: EntryError tells it better.
+func withoutPath(err error) error {
 	var pe *fs.PathError
 	var le *os.LinkError
 	switch {

@@ -1,13 +1,11 @@
 package archive
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
-	"strings"
 )
 
 // file archives a regular file.
@@ -73,7 +71,7 @@ func (c *creator) content(f *os.File, n *node) (fault, err error) {
 			}
 			fault = errShrank
 			if !errors.Is(err, io.EOF) {
-				fault = fmt.Errorf("%w: zeros stand for what follows byte %d", plain(err), off)
+				fault = fmt.Errorf("%w: zeros stand for what follows byte %d", withoutPath(err), off)
 			}
 			return fault, c.zeros(size - off)
 		}
@@ -94,36 +92,58 @@ func (c *creator) zeros(n int64) error {
 	return nil
 }
 
-// xattrPrefix marks the PAX records of extended attributes (§ 7).
-const xattrPrefix = "SCHILY.xattr."
+// holeSize is the least run of zeros that becomes a hole: a block of most file
+// systems.
+const holeSize = 4096
 
-// Key bytes that PAX or GNU tar give a meaning are written as GNU tar does.
-var (
-	escapeXattr   = strings.NewReplacer("%", "%25", "=", "%3D")
-	unescapeXattr = strings.NewReplacer("%25", "%", "%3D", "=")
-)
+var zeroBlock [holeSize]byte
 
-// maxXattrTotal is how much of attributes fits in one header beside all else:
-// readers, archive/tar among them, stop at 1 MiB.
-const maxXattrTotal = 1<<20 - 64<<10
-
-// paxXattrs makes PAX records of extended attributes. What does not fit is a
-// warning: one attribute more must not cost the file.
-func (c *creator) paxXattrs(path string, attrs map[string]string) map[string]string {
-	if len(attrs) == 0 {
-		return nil
-	}
-	records := make(map[string]string)
-	total := 0
-	for _, name := range slices.Sorted(maps.Keys(attrs)) {
-		key := xattrPrefix + escapeXattr.Replace(name)
-		size := len(key) + len(attrs[name]) + len("1048576 =\n")
-		if total+size > maxXattrTotal {
-			c.warn(path, fmt.Errorf("extended attribute %q is left out: %w: more than %d bytes of them", name, ErrLimit, maxXattrTotal))
-			continue
+// writeSparse writes size bytes of r to f, a new file, and leaves holes where
+// there are zeros only. buf is a multiple of holeSize long.
+func writeSparse(f *os.File, r io.Reader, size int64, buf []byte) error {
+	hole := false // the file so far ends in one
+	for off := int64(0); off < size; {
+		b := buf[:min(size-off, int64(len(buf)))]
+		if _, err := io.ReadFull(r, b); err != nil {
+			return err
 		}
-		total += size
-		records[key] = attrs[name]
+		for len(b) > 0 {
+			var n int
+			if n, hole = run(b); !hole {
+				if _, err := f.WriteAt(b[:n], off); err != nil {
+					return err
+				}
+			}
+			off += int64(n)
+			b = b[n:]
+		}
 	}
-	return records
+	if hole {
+		return f.Truncate(size)
+	}
+	return nil
+}
+
+// run is the length of what b begins with: blocks of zeros, or anything else. An
+// incomplete block is never a hole.
+func run(b []byte) (n int, hole bool) {
+	for n < len(b) {
+		zero := len(b)-n >= holeSize && allZero(b[n:n+holeSize])
+		if n > 0 && zero != hole {
+			return n, hole
+		}
+		hole = zero
+		n += min(holeSize, len(b)-n)
+	}
+	return n, hole
+}
+
+func allZero(b []byte) bool {
+	for len(b) > holeSize {
+		if !bytes.Equal(b[:holeSize], zeroBlock[:]) {
+			return false
+		}
+		b = b[holeSize:]
+	}
+	return bytes.Equal(b, zeroBlock[:len(b)])
 }

@@ -186,7 +186,7 @@ func (c *creator) warn(path string, err error) {
 
 // tell is warn for what a backup can do without.
 func (c *creator) tell(path string, err error) {
-	e := &EntryError{path, plain(err)}
+	e := &EntryError{path, withoutPath(err)}
 	if c.first == nil {
 		c.first = e
 	}

@@ -18,16 +18,6 @@ import (
 	"github.com/coffer-backup/coffer/internal/durable"
 )
 
-// Owners says whether the owners in the archive are restored, by their numbers.
-type Owners int
-
-// The zero value is what most people want.
-const (
-	OwnersIfRoot Owners = iota
-	OwnersRestore
-	OwnersIgnore // what is restored belongs to who restores it
-)
-
 // ExtractOptions may be nil; every zero value is the default.
 type ExtractOptions struct {
 	// AllowNonEmpty restores into a directory that holds something already, and
@@ -35,7 +25,9 @@ type ExtractOptions struct {
 	// merged, and get the metadata that the archive has for them. A hard link to an
 	// entry that was not restored fails: what has that name is none of the archive.
 	AllowNonEmpty bool
-	Owners        Owners
+	// NoOwners leaves what is restored to who restores it. Otherwise root restores
+	// the owners in the archive, by their numbers.
+	NoOwners bool
 	// Fsync has all that was restored on the disk when Extract returns. On Linux
 	// that is one call for the file system of the target, elsewhere one a file.
 	Fsync bool
@@ -91,7 +83,7 @@ func Extract(ctx context.Context, r io.Reader, dir string, opts *ExtractOptions)
 		stack:          []*targetDir{top},
 		made:           make(map[uint64]struct{}),
 		seed:           maphash.MakeSeed(),
-		chown:          opts.Owners == OwnersRestore || opts.Owners == OwnersIfRoot && os.Geteuid() == 0,
+		chown:          !opts.NoOwners && os.Geteuid() == 0,
 		temp:           fmt.Sprintf("%s%016x-", durable.TempPrefix, rand.Uint64()),
 	}
 	err = x.each(x.visit)
@@ -157,7 +149,7 @@ func (x *extractor) visit(h *tar.Header, e format.CatalogEntry) (done bool, err 
 		}
 		return true, nil
 	}
-	err = plain(err)
+	err = withoutPath(err)
 	if errors.Is(err, io.ErrUnexpectedEOF) || x.src.err != nil || stops(err) {
 		return false, err
 	}
@@ -184,7 +176,7 @@ func stops(err error) bool {
 func (x *extractor) warn(name string, err error) {
 	x.report.Warnings++
 	if x.OnWarning != nil {
-		x.OnWarning(&EntryError{name, plain(err)})
+		x.OnWarning(&EntryError{name, withoutPath(err)})
 	}
 }
 

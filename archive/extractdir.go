@@ -6,6 +6,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"github.com/coffer-backup/coffer/internal/durable"
 )
 
 // A targetDir is a directory that is being filled. What os.Root has no method
@@ -39,6 +41,22 @@ func (d *targetDir) release() {
 func (d *targetDir) close() {
 	d.release()
 	d.root.Close()
+}
+
+// rename gives old its name. Without replace it never takes that of another file,
+// save where the system cannot tell: then free found the name free, and what got it
+// since is lost.
+func (d *targetDir) rename(old, name string, replace bool) error {
+	if !replace {
+		f, err := d.handle()
+		if err != nil {
+			return err
+		}
+		if err = durable.RenameNoReplace(int(f.Fd()), old, name); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return d.root.Rename(old, name)
 }
 
 // ownerRights are what is needed in a directory to fill it.

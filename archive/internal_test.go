@@ -11,14 +11,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/coffer-backup/coffer/format"
-	"github.com/coffer-backup/coffer/internal/need"
 )
 
 type discard struct{ bytes.Buffer }
@@ -210,7 +208,6 @@ func TestHeldAttributes(t *testing.T) {
 }
 
 func TestRenameDoesNotReplace(t *testing.T) {
-	need.That(t, runtime.GOOS == "linux", "needs Linux")
 	d := openTest(t)
 	if err := errors.Join(d.root.WriteFile("new", []byte("new"), 0o600), d.root.WriteFile("mine", []byte("mine"), 0o600)); err != nil {
 		t.Fatal(err)

@@ -2,12 +2,12 @@ package archive
 
 import (
 	"archive/tar"
-	"bytes"
 	"fmt"
-	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -122,58 +122,36 @@ func (x *extractor) mode(f *os.File, a *attributes) fs.FileMode {
 	return mode
 }
 
-// holeSize is the least run of zeros that becomes a hole: a block of most file
-// systems.
-const holeSize = 4096
+// xattrPrefix marks the PAX records of extended attributes (§ 7).
+const xattrPrefix = "SCHILY.xattr."
 
-var zeroBlock [holeSize]byte
+// Key bytes that PAX or GNU tar give a meaning are written as GNU tar does.
+var (
+	escapeXattr   = strings.NewReplacer("%", "%25", "=", "%3D")
+	unescapeXattr = strings.NewReplacer("%25", "%", "%3D", "=")
+)
 
-// writeSparse writes size bytes of r to f, a new file, and leaves holes where
-// there are zeros only. buf is a multiple of holeSize long.
-func writeSparse(f *os.File, r io.Reader, size int64, buf []byte) error {
-	hole := false // the file so far ends in one
-	for off := int64(0); off < size; {
-		b := buf[:min(size-off, int64(len(buf)))]
-		if _, err := io.ReadFull(r, b); err != nil {
-			return err
-		}
-		for len(b) > 0 {
-			var n int
-			if n, hole = run(b); !hole {
-				if _, err := f.WriteAt(b[:n], off); err != nil {
-					return err
-				}
-			}
-			off += int64(n)
-			b = b[n:]
-		}
-	}
-	if hole {
-		return f.Truncate(size)
-	}
-	return nil
-}
+// maxXattrTotal is how much of attributes fits in one header beside all else:
+// readers, archive/tar among them, stop at 1 MiB.
+const maxXattrTotal = 1<<20 - 64<<10
 
-// run is the length of what b begins with: blocks of zeros, or anything else. An
-// incomplete block is never a hole.
-func run(b []byte) (n int, hole bool) {
-	for n < len(b) {
-		zero := len(b)-n >= holeSize && allZero(b[n:n+holeSize])
-		if n > 0 && zero != hole {
-			return n, hole
-		}
-		hole = zero
-		n += min(holeSize, len(b)-n)
+// paxXattrs makes PAX records of extended attributes. What does not fit is a
+// warning: one attribute more must not cost the file.
+func (c *creator) paxXattrs(path string, attrs map[string]string) map[string]string {
+	if len(attrs) == 0 {
+		return nil
 	}
-	return n, hole
-}
-
-func allZero(b []byte) bool {
-	for len(b) > holeSize {
-		if !bytes.Equal(b[:holeSize], zeroBlock[:]) {
-			return false
+	records := make(map[string]string)
+	total := 0
+	for _, name := range slices.Sorted(maps.Keys(attrs)) {
+		key := xattrPrefix + escapeXattr.Replace(name)
+		size := len(key) + len(attrs[name]) + len("1048576 =\n")
+		if total+size > maxXattrTotal {
+			c.warn(path, fmt.Errorf("extended attribute %q is left out: %w: more than %d bytes of them", name, ErrLimit, maxXattrTotal))
+			continue
 		}
-		b = b[holeSize:]
+		total += size
+		records[key] = attrs[name]
 	}
-	return bytes.Equal(b, zeroBlock[:len(b)])
+	return records
 }

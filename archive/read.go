@@ -183,13 +183,12 @@ func (r *reader) end(offset int64) error {
 
 // checkHeader judges by the header alone whether Create could have written it.
 func checkHeader(h *tar.Header) error {
-	const hint = "; to have the tar itself use coffer open"
 	if h.Format != tar.FormatPAX && h.Format != tar.FormatUSTAR {
-		return fmt.Errorf("%w: it is not of the PAX format%s", ErrUnsafe, hint)
+		return fmt.Errorf("%w: it is not of the PAX format", ErrUnsafe)
 	}
 	for key := range h.PAXRecords {
 		if !knownRecord(key) {
-			return fmt.Errorf("%w: its PAX record %.64q is none that archives have%s", ErrUnsafe, key, hint)
+			return fmt.Errorf("%w: its PAX record %.64q is none that archives have", ErrUnsafe, key)
 		}
 	}
 	switch h.Typeflag {
@@ -199,7 +198,7 @@ func checkHeader(h *tar.Header) error {
 			return fmt.Errorf("%w: type %q has no content, yet a size", ErrUnsafe, h.Typeflag)
 		}
 	default:
-		return fmt.Errorf("%w: type %q%s", ErrUnsafe, h.Typeflag, hint)
+		return fmt.Errorf("%w: type %q", ErrUnsafe, h.Typeflag)
 	}
 	if h.Mode&^0o7777 != 0 {
 		return fmt.Errorf("%w: mode %#o", ErrUnsafe, h.Mode)

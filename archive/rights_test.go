@@ -148,17 +148,16 @@ func TestOwners(t *testing.T) {
 	suid := file("suid")
 	suid.Uid, suid.Gid, suid.Mode = 1234, 2345, 0o6755
 	for _, tt := range []struct {
-		owners   archive.Owners
+		noOwners bool
 		uid, gid uint32
 		mode     fs.FileMode
 		warnings int64
 	}{
-		{archive.OwnersIfRoot, 1234, 2345, 0o755 | fs.ModeSetuid | fs.ModeSetgid, 0},
-		{archive.OwnersRestore, 1234, 2345, 0o755 | fs.ModeSetuid | fs.ModeSetgid, 0},
-		{archive.OwnersIgnore, 0, 0, 0o755, 1},
+		{false, 1234, 2345, 0o755 | fs.ModeSetuid | fs.ModeSetgid, 0},
+		{true, 0, 0, 0o755, 1},
 	} {
 		target := t.TempDir()
-		report, err := archive.Extract(t.Context(), bytes.NewReader(tarOf(t, suid)), target, &archive.ExtractOptions{Owners: tt.owners})
+		report, err := archive.Extract(t.Context(), bytes.NewReader(tarOf(t, suid)), target, &archive.ExtractOptions{NoOwners: tt.noOwners})
 		if err != nil || report.Warnings != tt.warnings {
 			t.Errorf("%v, %+v", err, report)
 		}
@@ -167,7 +166,7 @@ func TestOwners(t *testing.T) {
 			t.Fatal(err)
 		}
 		if st := fi.Sys().(*syscall.Stat_t); st.Uid != tt.uid || st.Gid != tt.gid || fi.Mode() != tt.mode {
-			t.Errorf("owners %d: %d:%d %v", tt.owners, st.Uid, st.Gid, fi.Mode())
+			t.Errorf("NoOwners %v: %d:%d %v", tt.noOwners, st.Uid, st.Gid, fi.Mode())
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/coffer-backup/coffer/internal/durable"
 )
 
 // A sourceDir is an open directory that is being archived. Its children are
@@ -70,7 +72,7 @@ func newFileStat(s *unix.Stat_t) fileStat {
 
 func (d sourceDir) lstat(name string) (fileStat, error) {
 	var s unix.Stat_t
-	err := retry(func() error { return unix.Fstatat(d.fd, name, &s, unix.AT_SYMLINK_NOFOLLOW) })
+	err := durable.RetryEINTR(func() error { return unix.Fstatat(d.fd, name, &s, unix.AT_SYMLINK_NOFOLLOW) })
 	return newFileStat(&s), err
 }
 
@@ -78,7 +80,7 @@ func (d sourceDir) lstat(name string) (fileStat, error) {
 // keeps it from waiting, should it have become a FIFO since.
 func (d sourceDir) open(name string, flags int) (*os.File, error) {
 	var fd int
-	err := retry(func() (err error) {
+	err := durable.RetryEINTR(func() (err error) {
 		fd, err = unix.Openat(d.fd, name, flags|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		return err
 	})
@@ -128,7 +130,7 @@ func (d sourceDir) names() ([]string, error) {
 func (d sourceDir) readlink(name string) (string, error) {
 	buf := make([]byte, MaxPath+1)
 	var n int
-	err := retry(func() (err error) {
+	err := durable.RetryEINTR(func() (err error) {
 		n, err = unix.Readlinkat(d.fd, name, buf)
 		return err
 	})
@@ -139,7 +141,7 @@ func (d sourceDir) xattrs() (map[string]string, error) { return readXattrs(d.f) 
 
 func statFile(f *os.File) (fileStat, error) {
 	var s unix.Stat_t
-	err := retry(func() error { return unix.Fstat(int(f.Fd()), &s) })
+	err := durable.RetryEINTR(func() error { return unix.Fstat(int(f.Fd()), &s) })
 	return newFileStat(&s), err
 }
 
@@ -164,13 +166,4 @@ func nextData(f *os.File, off, size int64) (start, end int64) {
 		end = size
 	}
 	return min(start, size), min(end, size)
-}
-
-// retry repeats a call that a signal interrupted.
-func retry(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
 }

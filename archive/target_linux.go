@@ -2,9 +2,10 @@ package archive
 
 import (
 	"archive/tar"
-	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/coffer-backup/coffer/internal/durable"
 )
 
 // mknod makes the FIFO or device of h, for nobody but its owner as yet.
@@ -23,25 +24,7 @@ func (d *targetDir) mknod(name string, h *tar.Header) error {
 		mode |= unix.S_IFBLK
 	}
 	dev := unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
-	return retry(func() error { return unix.Mknodat(int(f.Fd()), name, mode, int(dev)) })
-}
-
-// rename gives old its name. Only if replace is set does it take that of another
-// file.
-func (d *targetDir) rename(old, name string, replace bool) error {
-	if replace {
-		return d.root.Rename(old, name)
-	}
-	f, err := d.handle()
-	if err != nil {
-		return err
-	}
-	fd := int(f.Fd())
-	err = retry(func() error { return unix.Renameat2(fd, old, fd, name, unix.RENAME_NOREPLACE) })
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // the file system cannot tell
-		err = d.root.Rename(old, name)
-	}
-	return err
+	return durable.RetryEINTR(func() error { return unix.Mknodat(int(f.Fd()), name, mode, int(dev)) })
 }
 
 // syncEach: one call flushes a whole file system, and costs far less than one for

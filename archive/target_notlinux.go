@@ -12,10 +12,6 @@ import (
 // directory.
 func (d *targetDir) mknod(string, *tar.Header) error { return errors.ErrUnsupported }
 
-// rename gives old its name. Without replace, free found that name free, and a file
-// that got it since is lost: this system has no call to prevent that.
-func (d *targetDir) rename(old, name string, _ bool) error { return d.root.Rename(old, name) }
-
 // syncEach: no call flushes all.
 const syncEach = true
 

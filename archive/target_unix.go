@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/coffer-backup/coffer/internal/durable"
 )
 
 // setTime sets the modification time of f, or if that is nil or the system cannot,
@@ -19,7 +21,7 @@ func (d *targetDir) setTime(name string, f *os.File, t time.Time) error {
 	}
 	times := []unix.Timespec{ts, ts}
 	if f != nil && emptyPath != 0 {
-		err := retry(func() error { return unix.UtimesNanoAt(int(f.Fd()), "", times, emptyPath) })
+		err := durable.RetryEINTR(func() error { return unix.UtimesNanoAt(int(f.Fd()), "", times, emptyPath) })
 		if err != unix.EINVAL { // Linux before 5.8
 			return err
 		}
@@ -28,7 +30,7 @@ func (d *targetDir) setTime(name string, f *os.File, t time.Time) error {
 	if err != nil {
 		return err
 	}
-	return retry(func() error {
+	return durable.RetryEINTR(func() error {
 		return unix.UtimesNanoAt(int(dir.Fd()), name, times, unix.AT_SYMLINK_NOFOLLOW)
 	})
 }
@@ -43,5 +45,5 @@ func (x *extractor) linkFrom(from *targetDir, base string, d *targetDir, name st
 	if err != nil {
 		return err
 	}
-	return retry(func() error { return unix.Linkat(int(f.Fd()), base, int(to.Fd()), name, 0) })
+	return durable.RetryEINTR(func() error { return unix.Linkat(int(f.Fd()), base, int(to.Fd()), name, 0) })
 }

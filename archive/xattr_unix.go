@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/coffer-backup/coffer/internal/durable"
 )
 
 // xattrStored reports whether an attribute of that name is archived, and may be
@@ -99,5 +101,5 @@ func removeACLs(f *os.File) error {
 }
 
 func setXattr(f *os.File, name, value string) error {
-	return retry(func() error { return unix.Fsetxattr(int(f.Fd()), name, []byte(value), 0) })
+	return durable.RetryEINTR(func() error { return unix.Fsetxattr(int(f.Fd()), name, []byte(value), 0) })
 }
