@@ -67,16 +67,18 @@ func inspect(ctx context.Context, u *ui, name string) error {
 	defer in.close()
 	head, tail, err := readEnds(in)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", quoteName(in.name), err)
 	}
 	p, damage := describe(in.name, head, tail)
-	if p == nil {
+	if p != nil {
+		if err := u.print(p, p.text()); err != nil {
+			return err
+		}
+	}
+	if damage != nil {
 		return fmt.Errorf("%s: %w", quoteName(in.name), damage)
 	}
-	if err := u.print(p, p.text()); err != nil {
-		return err
-	}
-	return damage
+	return nil
 }
 
 // An end is the last part of a container, where a header block can be.

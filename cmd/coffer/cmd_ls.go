@@ -54,16 +54,17 @@ func (r *readFlags) list(ctx context.Context, u *ui, name string) error {
 	if c.file != nil {
 		err = listFile(c, show)
 	} else {
-		err = listStream(ctx, u, c)
+		err = listStream(ctx, c)
 	}
 	if err == nil && entries == 0 {
 		err = archive.ErrNotArchive
 	}
+	flushErr := out.Flush()
 	if err != nil {
-		_ = out.Flush() // the error comes first
-		return err
+		return c.fault(err)
 	}
-	return out.Flush()
+	c.warnings(u)
+	return flushErr
 }
 
 func listFile(c *container, show func(format.CatalogEntry) error) error {
@@ -79,17 +80,14 @@ func listFile(c *container, show func(format.CatalogEntry) error) error {
 }
 
 // listStream reads all, for the catalog comes last; the engine shows it.
-func listStream(ctx context.Context, u *ui, c *container) error {
+func listStream(ctx context.Context, c *container) error {
 	plain, err := c.content(ctx)
 	if err != nil {
 		return err
 	}
 	defer plain.close()
-	if _, err := io.Copy(io.Discard, plain); err != nil {
-		return err
-	}
-	plain.warnings(u)
-	return nil
+	_, err = io.Copy(io.Discard, plain)
+	return err
 }
 
 // entryLine is like a line of "tar -tv", without the owner, which the catalog has

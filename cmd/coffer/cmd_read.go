@@ -35,10 +35,7 @@ What goes to stdout is authentic, but only the exit status 0 says that it was al
 }
 
 func (r *readFlags) openStream(ctx context.Context, u *ui, name string, to *outputFlags) error {
-	if to.toStdout() {
-		u.stdoutIsData()
-	}
-	if err := to.spare(append(r.keys.files(), name)...); err != nil {
+	if err := to.claim(u, append(r.keys.files(), name)...); err != nil {
 		return err
 	}
 	c, err := r.open(ctx, u, name, openOptions{partial: true})
@@ -57,12 +54,12 @@ func (r *readFlags) openStream(ctx context.Context, u *ui, name string, to *outp
 	}
 	defer plain.close()
 	if _, err := io.Copy(out, plain); err != nil {
-		return err
+		return c.fault(err)
 	}
 	if err := out.commit(); err != nil {
 		return err
 	}
-	plain.warnings(u)
+	c.warnings(u)
 	if out.file == nil && !u.json {
 		return nil // nothing to say in a pipe
 	}
@@ -73,7 +70,6 @@ func (r *readFlags) openStream(ctx context.Context, u *ui, name string, to *outp
 func newRestore(u *ui) *cobra.Command {
 	var r readFlags
 	var dir string
-	var noOwner bool
 	opts := archive.ExtractOptions{Fsync: true}
 	cmd := &cobra.Command{
 		Use:   "restore [KEYS] [-C DIR] FILE|-",
@@ -88,15 +84,12 @@ people you do not trust as another user.
 		Example: `  coffer restore --key-file ~/coffer.key -C ~/restored docs.coffer`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if noOwner {
-				opts.Owners = archive.OwnersIgnore
-			}
 			return r.restore(cmd.Context(), u, args[0], dir, &opts)
 		},
 	}
 	r.register(cmd.Flags())
 	cmd.Flags().StringVarP(&dir, "directory", "C", ".", "restore into this `DIR`")
-	cmd.Flags().BoolVar(&noOwner, "no-owner", false, "let the files belong to who restores them (the default unless run as root)")
+	cmd.Flags().BoolVar(&opts.NoOwners, "no-owner", false, "let the files belong to who restores them (the default unless run as root)")
 	cmd.Flags().BoolVar(&opts.AllowNonEmpty, "force", false, "restore into a DIR that is not empty, and replace files there")
 	return cmd
 }
@@ -110,7 +103,7 @@ func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, opts *
 	}
 	defer c.close()
 	if c.file != nil && !c.file.IsArchive() {
-		return archive.ErrNotArchive
+		return c.fault(archive.ErrNotArchive)
 	}
 	plain, err := c.content(ctx)
 	if err != nil {
@@ -120,16 +113,18 @@ func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, opts *
 	opts.OnWarning = func(e *archive.EntryError) { u.warn("%v", e) }
 	report, err := archive.Extract(ctx, plain, dir, opts)
 	switch {
-	case ctx.Err() != nil, errors.Is(err, archive.ErrNotArchive),
-		report.Next == 0 && classify(err) == statusFailed: // nothing could be restored
+	case errors.Is(err, archive.ErrNotArchive):
+		return c.fault(err)
+	case ctx.Err() != nil, report.Next == 0 && classify(err) == statusFailed: // nothing could be restored
 		return err
 	case err != nil && !errors.Is(err, archive.ErrIncomplete):
 		u.notRestored(c, report)
-		return fmt.Errorf("%s restored, then: %w", count(report.Entries, "entry", "entries"), err)
+		return c.fault(fmt.Errorf("%s restored, then: %w", count(report.Entries, "entry", "entries"), err))
 	case records == 0: // of a stream it is known only now
-		return fmt.Errorf("%w; its tar is restored all the same", archive.ErrNotArchive)
+		return c.fault(fmt.Errorf("%w; of its tar %s restored all the same, %d failed", archive.ErrNotArchive,
+			count(report.Entries, "entry is", "entries are"), report.Failed))
 	}
-	plain.warnings(u)
+	c.warnings(u)
 	s := readSummary{Type: "summary", Command: "restore", Input: c.in.name, Output: dir,
 		Entries: &report.Entries, PlainBytes: report.Bytes, Failed: report.Failed, Warnings: report.Warnings}
 	line := fmt.Sprintf("%s: %s, %s", quoteName(dir), count(report.Entries, "entry", "entries"), byteCount(report.Bytes))

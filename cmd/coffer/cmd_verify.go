@@ -46,8 +46,9 @@ func (r *readFlags) verify(ctx context.Context, u *ui, name string) error {
 	defer plain.close()
 	found, err := verify(ctx, plain, &records)
 	if err != nil {
-		return fmt.Errorf("%s: %w", quoteName(c.in.name), err)
+		return c.fault(err)
 	}
+	c.warnings(u)
 	s := readSummary{Type: "summary", Command: "verify", Input: c.in.name, PlainBytes: found.plain}
 	line := fmt.Sprintf("%s: good, %s", quoteName(c.in.name), byteCount(found.plain))
 	if records.n > 0 {

@@ -78,6 +78,9 @@ type writeSummary struct {
 }
 
 func (w *writeFlags) backup(ctx context.Context, u *ui, roots []string, opts *archive.CreateOptions) error {
+	if err := w.out.claim(u, append(w.keys.files(), w.newKey)...); err != nil {
+		return err
+	}
 	if err := archive.CheckExclude(opts.Exclude); err != nil {
 		return usagef("%w", err)
 	}
@@ -136,7 +139,7 @@ func (s *countingSink) Write(p []byte) (int, error) {
 func (s *countingSink) AddCatalogEntry(e format.CatalogEntry) error { return s.w.AddCatalogEntry(e) }
 
 func (w *writeFlags) seal(ctx context.Context, u *ui, name string) error {
-	if err := w.out.spare(name); err != nil {
+	if err := w.out.claim(u, append(w.keys.files(), w.newKey, name)...); err != nil {
 		return err
 	}
 	in, err := openInput(ctx, name)
@@ -163,14 +166,14 @@ func (s *writeSummary) line(entries string) string {
 	return line
 }
 
-// write makes a container of what fill writes to it. fill is given the output's
-// own files, which no archive may contain.
-func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill func(*engine.Writer, []fs.FileInfo) (measure, error)) (s *writeSummary, err error) {
+// A filler writes the content of a container. It is given the output's own files,
+// which no archive may contain.
+type filler func(*engine.Writer, []fs.FileInfo) (measure, error)
+
+// write makes a container in the claimed output.
+func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill filler) (s *writeSummary, err error) {
 	if w.pad && w.noPad {
 		return nil, usagef("--pad and --no-pad exclude each other")
-	}
-	if err := w.out.spare(append(w.keys.files(), w.newKey)...); err != nil {
-		return nil, err
 	}
 	out, err := w.out.open(u, true)
 	if err != nil {
@@ -191,16 +194,8 @@ func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill func
 	}()
 	opts := w.writerOptions(isArchive)
 	opts.Progress = u.onProgress(0)
-	ew, err := engine.NewWriter(ctx, out, recipients(all), opts)
+	written, err := encrypt(ctx, out, all, opts, fill)
 	if err != nil {
-		return nil, err
-	}
-	defer ew.Abort()
-	written, err := fill(ew, out.own)
-	if err != nil {
-		return nil, err
-	}
-	if err := ew.Close(); err != nil {
 		return nil, err
 	}
 	if w.verify {
@@ -212,6 +207,19 @@ func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill func
 	return s, out.commit()
 }
 
+// encrypt writes a whole container to out.
+func encrypt(ctx context.Context, out *output, to []key, opts *engine.WriterOptions, fill filler) (m measure, err error) {
+	w, err := engine.NewWriter(ctx, out, recipients(to), opts)
+	if err != nil {
+		return m, err
+	}
+	defer w.Abort()
+	if m, err = fill(w, out.own); err != nil {
+		return m, err
+	}
+	return m, w.Close()
+}
+
 // loadKeys gathers the keys, and makes the new one when all others are there.
 func (w *writeFlags) loadKeys(ctx context.Context, u *ui) ([]key, error) {
 	all, err := w.keys.forWriting(ctx, w.cost, w.newKey != "")
@@ -220,6 +228,9 @@ func (w *writeFlags) loadKeys(ctx context.Context, u *ui) ([]key, error) {
 	}
 	if len(all) >= format.MaxEntries { // one place is for the new key
 		return nil, usagef("%d keys are too many: at most %d fit", len(all), format.MaxEntries-1)
+	}
+	if err := checkCost(all, w.cost); err != nil {
+		return nil, err
 	}
 	if w.newKey == "" {
 		return all, nil
@@ -230,6 +241,23 @@ func (w *writeFlags) loadKeys(ctx context.Context, u *ui) ([]key, error) {
 	}
 	u.newKey(w.newKey, k, true)
 	return append(all, k), nil
+}
+
+// checkCost fails if no reader would open the container by the last of its passphrase
+// slots.
+func checkCost(all []key, cost format.PassphraseParams) error {
+	n := 0
+	for _, k := range all {
+		if k.Kind() == format.KindPassphrase {
+			n++
+		}
+	}
+	policy := engine.DefaultArgon2Policy()
+	work := uint64(n) * uint64(cost.Time) * uint64(cost.MemoryKiB)
+	if n > 0 && (n > policy.MaxRuns || cost.MemoryKiB > policy.MaxMemoryKiB || work > policy.MaxWorkKiB) {
+		return usagef("no reader would try %s at that cost: give fewer, or a lower --argon2", count(int64(n), "passphrase", "passphrases"))
+	}
+	return nil
 }
 
 // readBack verifies the container in the temporary file of out.

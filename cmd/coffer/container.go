@@ -52,7 +52,7 @@ func (r *readFlags) open(ctx context.Context, u *ui, name string, how openOption
 	c := &container{in: in, cancel: cancel}
 	if err := c.unlock(ctx, u, r, how); err != nil {
 		c.close()
-		return nil, fmt.Errorf("%s: %w", quoteName(in.name), err)
+		return nil, c.fault(err)
 	}
 	return c, nil
 }
@@ -86,6 +86,23 @@ func (c *container) content(ctx context.Context) (*content, error) {
 		return nil, err
 	}
 	return &content{r: r, cancel: c.cancel}, nil
+}
+
+// fault names the container in an error of its content.
+func (c *container) fault(err error) error { return fmt.Errorf("%s: %w", quoteName(c.in.name), err) }
+
+// warnings tells what harms no data but should be known: a damaged or an old copy
+// of the header. Of a stream all is known at its end.
+func (c *container) warnings(u *ui) {
+	var info engine.Info
+	if c.stream != nil {
+		info = c.stream.Info()
+	} else {
+		info = c.file.Info()
+	}
+	for _, w := range info.Warnings {
+		u.warn("%s", w)
+	}
 }
 
 func (c *container) close() {
@@ -134,13 +151,6 @@ func (c *content) judge(err error) error {
 		err = c.damage
 	}
 	return err
-}
-
-// warnings tells what harms no data but should be known, damagedCopy included.
-func (c *content) warnings(u *ui) {
-	for _, w := range c.r.Info().Warnings {
-		u.warn("%s", w)
-	}
 }
 
 // close does not wait for an input that is silent.

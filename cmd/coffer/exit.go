@@ -91,6 +91,10 @@ func isAny(err error, targets ...error) bool {
 // advice is what to do about err, or empty where the error says it.
 func advice(err error) string {
 	switch {
+	case errors.Is(err, archive.ErrNotArchive):
+		return "use coffer open"
+	case errors.Is(err, archive.ErrUnsafe):
+		return "to have the tar itself use coffer open"
 	case errors.Is(err, engine.ErrContext):
 		return "give the --context that the container was made with, or none if it was made without"
 	case errors.Is(err, engine.ErrDamagedCopy):

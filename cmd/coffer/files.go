@@ -30,30 +30,33 @@ func (o *outputFlags) register(flags *pflag.FlagSet, what string) {
 	flags.BoolVar(&o.force, "force", false, "replace an existing FILE")
 }
 
-// spare fails if the output would take the place of one of these files: a key, or
-// the only copy of the input.
-func (o *outputFlags) spare(names ...string) error {
+// claim gives stdout to the data if that is where they go: a command calls it before
+// it says anything. It fails if the output would take the place of one of these
+// files: a key, or the only copy of the input.
+func (o *outputFlags) claim(u *ui, names ...string) error {
 	if o.toStdout() {
+		u.stdoutIsData()
 		return nil
 	}
 	for _, name := range names {
-		if sameFile(o.path, name) {
+		if loses(o.path, name) {
 			return usagef("-o %s: this is a key or the input of the command: write to another file", quoteName(o.path))
 		}
 	}
 	return nil
 }
 
-// sameFile reports whether both names are of one file, there or not yet.
-func sameFile(a, b string) bool {
-	infoA, errA := stat(a)
-	infoB, errB := stat(b)
-	if errA != nil && errB != nil {
-		absA, err := filepath.Abs(a)
-		absB, _ := filepath.Abs(b)
-		return err == nil && absA == absB
+// loses reports whether writing to one path would lose what is called name, there or
+// not yet. A character device or a FIFO holds nothing to lose.
+func loses(path, name string) bool {
+	target, targetErr := stat(path)
+	info, err := stat(name)
+	if targetErr != nil && err != nil {
+		absPath, err := filepath.Abs(path)
+		absName, _ := filepath.Abs(name)
+		return err == nil && absPath == absName
 	}
-	return os.SameFile(infoA, infoB)
+	return os.SameFile(target, info) && info.Mode()&(fs.ModeCharDevice|fs.ModeNamedPipe) == 0
 }
 
 // stat is os.Stat that knows stdin.
@@ -76,13 +79,12 @@ type output struct {
 	n    int64         // bytes written
 }
 
-// open begins the output. sealed says that it is nothing for a terminal.
+// open begins the output that was claimed. sealed says that it is nothing for a terminal.
 func (o *outputFlags) open(u *ui, sealed bool) (*output, error) {
 	if o.toStdout() {
 		if sealed && o.path != stdio && term.IsTerminal(int(u.stdout.Fd())) {
 			return nil, usagef("a container is nothing for a terminal: use -o FILE, a pipe, or -o - to write it here all the same")
 		}
-		u.stdoutIsData()
 		out := &output{w: u.stdout}
 		if info, err := u.stdout.Stat(); err == nil && info.Mode().IsRegular() {
 			out.own = []fs.FileInfo{info}
@@ -95,7 +97,7 @@ func (o *outputFlags) open(u *ui, sealed bool) (*output, error) {
 	}
 	if sealed && f.InPlace() && term.IsTerminal(int(f.Fd())) {
 		f.Abort()
-		return nil, usagef("%s is a terminal, and a container is nothing for one: use -o - to write it there all the same", o.path)
+		return nil, usagef("%s is a terminal, and a container is nothing for one: use -o - to write it there all the same", quoteName(o.path))
 	}
 	return &output{w: f, path: o.path, file: f, own: f.Files()}, nil
 }
@@ -154,7 +156,7 @@ func openInput(ctx context.Context, name string) (*input, error) {
 	switch {
 	case info.IsDir():
 		f.Close()
-		return nil, usagef("%s is a directory", name)
+		return nil, usagef("%s is a directory", quoteName(name))
 	case info.Mode().IsRegular():
 		in.size = info.Size()
 	}
@@ -232,7 +234,7 @@ func interruptible(ctx context.Context, f *os.File) io.Reader {
 		_, err := io.CopyBuffer(w, struct{ io.Reader }{f}, make([]byte, 256<<10))
 		w.CloseWithError(err)
 	}()
-	context.AfterFunc(ctx, func() { r.CloseWithError(ctx.Err()) })
+	context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
 	return r
 }
 

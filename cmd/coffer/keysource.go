@@ -95,7 +95,7 @@ func (k *keyFlags) read(ctx context.Context, cost format.PassphraseParams) ([]ke
 		}
 		p, err := newPassphrase(trimLineEnd(text), cost)
 		if err != nil {
-			return nil, usagef("passphrase file %s: %w", path, err)
+			return nil, usagef("passphrase file %s: %w", quoteName(path), err)
 		}
 		found = append(found, p)
 	}
@@ -136,7 +136,7 @@ func (k *keyFlags) forWriting(ctx context.Context, cost format.PassphraseParams,
 // slots, which say what to ask for.
 func (k *keyFlags) forReading(ctx context.Context, kinds func() ([]format.Kind, error)) ([]keys.Identity, error) {
 	k = k.orEnvironment()
-	found, err := k.load(ctx, keys.DefaultCost)
+	found, err := k.load(ctx, keys.DefaultCost())
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +190,7 @@ func readKeyFile(path string) (*keys.AccountKey, error) {
 	k, err := keys.ParseKeyFile(b)
 	clear(b)
 	if err != nil {
-		return nil, usagef("key file %s: %w", path, err)
+		return nil, usagef("key file %s: %w", quoteName(path), err)
 	}
 	return k, nil
 }
@@ -203,7 +203,7 @@ func writeNewKey(path string) (*keys.AccountKey, error) {
 	}
 	defer f.Abort()
 	if f.InPlace() {
-		return nil, usagef("%s is no regular file: a key would be lost there", path)
+		return nil, usagef("%s is no regular file: a key would be lost there", quoteName(path))
 	}
 	k := keys.GenerateAccountKey()
 	if _, err := f.Write(keys.MarshalKeyFile(k)); err != nil {
@@ -221,7 +221,7 @@ var errKeyFileExists = errors.New("there is a file already, and a key file is ne
 
 func keyFileError(path string, err error) error {
 	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s: %w", path, errKeyFileExists)
+		return fmt.Errorf("%s: %w", quoteName(path), errKeyFileExists)
 	}
 	return err
 }
@@ -237,8 +237,9 @@ func readLimited(path string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, limit+1))
 }
 
-// runPassphraseCommand returns what the command prints. It may talk to the user on
-// the terminal, but not on stdin, which may be the data.
+// runPassphraseCommand returns what the command prints, or of more than a passphrase
+// its beginning, for the caller to refuse. It may talk to the user on the terminal,
+// but not on stdin, which may be the data.
 func runPassphraseCommand(ctx context.Context, command string) ([]byte, error) {
 	shell := []string{"/bin/sh", "-c"}
 	if runtime.GOOS == "windows" {
@@ -253,8 +254,10 @@ func runPassphraseCommand(ctx context.Context, command string) ([]byte, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("passphrase command: %w", err)
 	}
-	text, readErr := io.ReadAll(io.LimitReader(out, keys.MaxPassphrase+3))
-	if err := errors.Join(readErr, cmd.Wait()); err != nil {
+	const limit = keys.MaxPassphrase + 2 // with a line end
+	text, readErr := io.ReadAll(io.LimitReader(out, limit+1))
+	out.Close() // or it may print for ever
+	if err := errors.Join(readErr, cmd.Wait()); err != nil && len(text) <= limit {
 		return nil, fmt.Errorf("passphrase command: %w", err)
 	}
 	return text, nil

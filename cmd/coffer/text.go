@@ -80,14 +80,11 @@ func count(n int64, one, many string) string {
 func parseSize(s string) (int64, error) {
 	digits := strings.TrimRight(s, "BGKMi")
 	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%q is no size: write it as 4096, 64KiB, 1MiB or 1GiB", s)
-	}
 	for _, u := range []struct {
 		name string
 		size int64
 	}{{"", 1}, {"B", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}} {
-		if s[len(digits):] == u.name && n <= (1<<62)/u.size {
+		if err == nil && n >= 0 && s[len(digits):] == u.name && n <= (1<<62)/u.size {
 			return n * u.size, nil
 		}
 	}

@@ -80,7 +80,7 @@ func Create(path string, opts *Options) (*File, error) {
 	if f.path, err = followLinks(path); err != nil {
 		return nil, err
 	}
-	reap(filepath.Dir(f.path))
+	reap(dirOf(f.path))
 	if err := f.createTemp(); err != nil {
 		return nil, err
 	}
@@ -103,18 +103,27 @@ func followLinks(path string) (string, error) {
 			return path, nil // no link: a file, or nothing yet
 		}
 		if !filepath.IsAbs(target) {
-			// Not filepath.Join, which would take "x/.." away: x may be a link.
-			target = filepath.Dir(path) + string(filepath.Separator) + target
+			target = dirOf(path) + target
 		}
 		path = target
 	}
 	return "", &fs.PathError{Op: "create", Path: path, Err: errors.New("too many symbolic links")}
 }
 
+// dirOf returns what stands before the last element of path. It is for names to be
+// appended to: filepath.Dir and Join would take "x/.." away, and x may be a link.
+func dirOf(path string) string {
+	dir, _ := filepath.Split(path)
+	if dir == "" {
+		return "." + string(filepath.Separator)
+	}
+	return dir
+}
+
 // createTemp makes and locks the temporary file.
 func (f *File) createTemp() error {
 	for {
-		name := filepath.Join(filepath.Dir(f.path), TempPrefix+rand.Text())
+		name := dirOf(f.path) + TempPrefix + rand.Text()
 		file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 		if errors.Is(err, fs.ErrExist) {
 			continue
@@ -145,7 +154,7 @@ func isAt(file *os.File, path string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(open, there)
 }
 
-// reap removes the temporary files in dir that no living process holds. It is a
+// reap removes the temporary files in dir, which is one of dirOf, that no living process holds. It is a
 // service to the user and must not keep a file from being written, so errors
 // are dropped.
 func reap(dir string) {
@@ -158,7 +167,7 @@ func reap(dir string) {
 		names, err := d.Readdirnames(1000)
 		for _, name := range names {
 			if strings.HasPrefix(name, TempPrefix) {
-				removeIfDead(filepath.Join(dir, name))
+				removeIfDead(dir + name)
 			}
 		}
 		if err != nil {
@@ -225,7 +234,7 @@ func (f *File) Commit() error {
 	f.done = true
 	// The sync has told all there was to tell.
 	_ = f.f.Close()
-	if err := syncDir(filepath.Dir(f.path)); err != nil {
+	if err := syncDir(dirOf(f.path)); err != nil {
 		return fmt.Errorf("%s is written, but may not survive a power cut: %w", f.path, err)
 	}
 	return nil
@@ -239,20 +248,21 @@ func (f *File) rename() error {
 			return err
 		}
 	}
+	var err error
 	if f.old != nil {
-		return os.Rename(f.temp, f.path)
-	}
-	// A file that appeared since Create must not be replaced.
-	err := renameNoReplace(f.temp, f.path)
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) {
+		err = os.Rename(f.temp, f.path)
+	} else if err = RenameNoReplace(workingDir, f.temp, f.path); errors.Is(err, errors.ErrUnsupported) {
 		if err = os.Link(f.temp, f.path); err == nil {
 			_ = os.Remove(f.temp)
 		}
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return &fs.PathError{Op: "create", Path: f.path, Err: fs.ErrExist}
+	if err == nil {
+		return nil
 	}
-	return err
+	if link := (*os.LinkError)(nil); errors.As(err, &link) {
+		err = link.Err
+	}
+	return &fs.PathError{Op: "create", Path: f.path, Err: err} // the caller knows no temporary file
 }
 
 // Abort discards what was written. After Commit or Abort it does nothing.

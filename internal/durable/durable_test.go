@@ -164,6 +164,40 @@ func TestErrorNamesTarget(t *testing.T) {
 	}
 }
 
+func TestErrorOfRenameNamesTarget(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	f, err := Create(path, nil)
+	write(t, f, err, "one")
+	if err := os.Remove(f.temp); err != nil {
+		t.Fatal(err)
+	}
+	err = f.Commit()
+	if want := "create " + path + ": no such file or directory"; err == nil || err.Error() != want {
+		t.Errorf("%v; want %s", err, want)
+	}
+}
+
+// Where link leads elsewhere, link/.. is the directory above that place.
+func TestDotDotBehindLink(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	if err := os.Mkdir(filepath.Join(other, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(other, "sub"), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("y", filepath.Join(other, "to-y")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"x", "to-y"} {
+		if err := put(t, dir+"/link/../"+name, "one", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantNames(t, dir, "link")
+	wantNames(t, other, "sub", "to-y", "x", "y")
+}
+
 func TestSymlink(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	link := filepath.Join(dir, "link")

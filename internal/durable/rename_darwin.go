@@ -1,15 +1,10 @@
 package durable
 
-import (
-	"os"
+import "golang.org/x/sys/unix"
 
-	"golang.org/x/sys/unix"
-)
-
-func renameNoReplace(from, to string) error {
-	err := unix.RenameatxNp(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCL)
-	if err != nil {
-		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
-	}
-	return nil
+// RenameNoReplace renames from to to, both relative to the directory dirfd, and
+// fails with an error that wraps fs.ErrExist if there is a to. It wraps
+// errors.ErrUnsupported where the system or the file system has no such call.
+func RenameNoReplace(dirfd int, from, to string) error {
+	return RetryEINTR(func() error { return unix.RenameatxNp(dirfd, from, dirfd, to, unix.RENAME_EXCL) })
 }

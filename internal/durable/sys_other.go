@@ -12,6 +12,7 @@ import (
 const (
 	renamesOpenFiles = false
 	syncsDirs        = false
+	workingDir       = -1 // for RenameNoReplace
 )
 
 // Lock does nothing on this system, where nothing is removed.
@@ -19,5 +20,5 @@ func Lock(*os.File) bool { return false }
 
 func removeIfDead(string) {}
 
-// renameNoReplace leaves the work to a hard link.
-func renameNoReplace(_, _ string) error { return errors.ErrUnsupported }
+// RenameNoReplace fails: this system has no such call.
+func RenameNoReplace(_ int, _, _ string) error { return errors.ErrUnsupported }

@@ -11,13 +11,14 @@ import (
 const (
 	renamesOpenFiles = true
 	syncsDirs        = true
+	workingDir       = unix.AT_FDCWD
 )
 
 // Lock marks a temporary file as one of a living process, so that no Create takes
 // it for a leftover: the kernel drops the lock with the process. It reports whether
 // the file system has locks; where it has none, nothing is removed.
 func Lock(f *os.File) bool {
-	return retryEINTR(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX) }) == nil
+	return RetryEINTR(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX) }) == nil
 }
 
 // removeIfDead removes the temporary file at path unless a process holds it.
@@ -33,12 +34,13 @@ func removeIfDead(path string) {
 	if err != nil || !info.Mode().IsRegular() {
 		return
 	}
-	if retryEINTR(func() error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) }) == nil {
+	if RetryEINTR(func() error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) }) == nil {
 		_ = os.Remove(path)
 	}
 }
 
-func retryEINTR(call func() error) error {
+// RetryEINTR repeats a call that a signal interrupted.
+func RetryEINTR(call func() error) error {
 	for {
 		if err := call(); err != unix.EINTR {
 			return err
