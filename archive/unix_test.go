@@ -310,7 +310,7 @@ func many(t testing.TB, dir string, n int) {
 func TestManyFiles(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	n := 5_000
-	if os.Getenv("COFFER_LONG") == "1" {
+	if need.Long() {
 		n = 100_000
 	}
 	many(t, from, n)

@@ -4,18 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
 	"runtime"
 	"sync"
 	"testing"
 
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/internal/need"
 	"github.com/coffer-backup/coffer/keys"
 )
-
-// long says that the exhaustive forms of the tests are wanted (minutes).
-func long() bool { return os.Getenv("COFFER_LONG") != "" }
 
 // demandError reads c, which is damaged, with both readers, and demands an error
 // and nothing but a prefix of plain. The classes must agree, but where only one
@@ -74,7 +71,7 @@ func TestEveryBitFlip(t *testing.T) {
 	plain := []byte("a few bytes of plaintext, and a catalog")
 	tiny := seal(t, plain, &engine.WriterOptions{HeaderSize: 4096, SegmentSize: 64 << 10, Pad: true}, format.CatalogEntry{Path: "x"})
 	parallel(8*len(tiny), func(i int) {
-		if inZeros(tiny, i/8) && i%64 != 9 && !long() { // one bit of every eight bytes will do
+		if inZeros(tiny, i/8) && i%64 != 9 && !need.Long() { // one bit of every eight bytes will do
 			return
 		}
 		c := bytes.Clone(tiny)
@@ -87,7 +84,7 @@ func TestEveryBitFlip(t *testing.T) {
 	parallel(8*len(three), func(i int) {
 		at := (i/8 - 4096) % format.MaxPackageSize
 		edge := i/8 >= 4096 && i/8 < len(three)-4096 && (at < 17 || at >= format.MaxPackageSize-17)
-		if !edge && i%997 != 0 && !long() {
+		if !edge && i%997 != 0 && !need.Long() {
 			return
 		}
 		c := bytes.Clone(three)
@@ -117,7 +114,7 @@ func TestEveryLength(t *testing.T) {
 		return false
 	}
 	parallel(len(c), func(n int) {
-		if near(n) || n%499 == 0 || long() {
+		if near(n) || n%499 == 0 || need.Long() {
 			demandError(t, "length", n, c[:n], plain)
 		}
 	})

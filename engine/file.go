@@ -181,7 +181,7 @@ func (f *File) diagnose() error {
 		err = ErrTruncated
 	}
 	if err != nil {
-		return &Error{fmt.Sprintf("package %d", last), at, err}
+		return &Error{fmt.Sprintf("package %d", last), min(at, f.size), err}
 	}
 	if _, err := f.openPackage(last); err != nil {
 		return err

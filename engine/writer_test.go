@@ -20,6 +20,7 @@ import (
 	"github.com/coffer-backup/coffer/backends/software"
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/internal/need"
 	"github.com/coffer-backup/coffer/keys"
 )
 
@@ -359,7 +360,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Skip("the race detector multiplies memory")
 	}
 	total := int64(256 << 20)
-	if long() {
+	if need.Long() {
 		total = 10 << 30
 	}
 	if os.Getenv("COFFER_TEST_MEMORY") == "" { // other tests have grown this process

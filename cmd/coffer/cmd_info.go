@@ -59,6 +59,11 @@ func listBackends(ctx context.Context, u *ui) error {
 			}
 		}
 	}
+	if !u.json {
+		if err := u.print(nil, "\naesni and software both compute by Go's standard library so far."); err != nil {
+			return err
+		}
+	}
 	return failed
 }
 
@@ -110,18 +115,26 @@ func newVersion(u *ui) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v := versionObject{"version", "devel", "", runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, format.Version}
-			if info, ok := debug.ReadBuildInfo(); ok {
-				if info.Main.Version != "" && info.Main.Version != "(devel)" {
-					v.Version = info.Main.Version
-				}
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						v.Revision = s.Value
-					}
-				}
-			}
+			v := version()
 			return u.print(v, fmt.Sprintf("coffer %s (%s, %s, container version %d)", v.Version, v.Go, v.Platform, v.Format))
 		},
 	}
+}
+
+// version is what the build knows of itself.
+func version() versionObject {
+	v := versionObject{"version", "devel", "", runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, format.Version}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if info.Main.Version != "" && info.Main.Version != "(devel)" {
+		v.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v.Revision = s.Value
+		}
+	}
+	return v
 }

@@ -116,7 +116,9 @@ func (k *keyFlags) read(ctx context.Context, cost format.PassphraseParams) ([]ke
 // forWriting returns the keys that a new container gets slots for. made tells that
 // there is a new key already, so that nothing need be asked.
 func (k *keyFlags) forWriting(ctx context.Context, cost format.PassphraseParams, made bool) ([]key, error) {
-	k = k.orEnvironment()
+	if !made { // --new-key is a flag like the others: the environment adds nothing to it
+		k = k.orEnvironment()
+	}
 	found, err := k.load(ctx, cost)
 	if err != nil || !k.prompt && (made || len(found) > 0) {
 		return found, err

@@ -51,10 +51,9 @@ func (r *textReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// wantPeak demands that the finished process never held more than 128 MiB.
-func wantPeak(t *testing.T, c *exec.Cmd) {
+// wantPeak demands that the finished process never held more than limit KiB.
+func wantPeak(t *testing.T, c *exec.Cmd, limit int64) {
 	t.Helper()
-	const limit = 128 << 10 // KiB
 	peak := c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
 	t.Logf("coffer %s: peak %d MiB", c.Args[1], peak>>10)
 	if peak > limit {
@@ -65,7 +64,7 @@ func wantPeak(t *testing.T, c *exec.Cmd) {
 // Peak memory does not grow with the input.
 func TestMemory(t *testing.T) {
 	size := int64(256 << 20)
-	if os.Getenv("COFFER_LONG") == "1" {
+	if need.Long() {
 		size = 10 << 30
 	}
 	p := newPlace(t)
@@ -76,7 +75,7 @@ func TestMemory(t *testing.T) {
 		if code, stderr := status(t, c); code != 0 {
 			t.Fatalf("coffer %s: exit status %d\n%s", args[0], code, stderr)
 		}
-		wantPeak(t, c)
+		wantPeak(t, c, 128<<10)
 	}
 	run(newTextReader(size), nil, "seal", "-o", "s")
 	run(nil, nil, "open", "-o", os.DevNull, "s")
@@ -91,6 +90,22 @@ func TestMemory(t *testing.T) {
 	src.Close()
 	run(nil, nil, "backup", "--verify", "-o", "b", "src")
 	run(nil, nil, "restore", "-C", "out", "b")
+}
+
+// A passphrase adds its Argon2 memory once, and it is gone before the segments come.
+func TestMemoryOfPassphrase(t *testing.T) {
+	p := newPlace(t)
+	writeFile(t, p.path("p"), []byte("correct horse"))
+	for _, args := range [][]string{{"seal", "-o", "s"}, {"open", "-o", os.DevNull, "s"}} {
+		c := p.cmd(append(args, "--passphrase-file", "p", "--workers", "2")...)
+		if args[0] == "seal" {
+			c.Stdin = newTextReader(256 << 20)
+		}
+		if code, stderr := status(t, c); code != 0 {
+			t.Fatalf("coffer %s: exit status %d\n%s", args[0], code, stderr)
+		}
+		wantPeak(t, c, (256+128)<<10)
+	}
 }
 
 // A full disk is an error at every size: the target is as it was, or absent, and

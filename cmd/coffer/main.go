@@ -74,6 +74,7 @@ func newRoot(u *ui, started *bool) *cobra.Command {
 ` + keysHelp + `
 
 ` + exitHelp(),
+		Version:       version().Version,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -37,11 +37,5 @@ func That(t testing.TB, ok bool, lack string) {
 	}
 }
 
-// Long skips t unless COFFER_LONG=1 asks for the tests that take minutes. It
-// lacks nothing, so CI may skip it too.
-func Long(t testing.TB) {
-	t.Helper()
-	if os.Getenv("COFFER_LONG") != "1" {
-		t.Skip("takes long: set COFFER_LONG=1 to run it")
-	}
-}
+// Long reports whether COFFER_LONG=1 asks for the forms of tests that take minutes.
+func Long() bool { return os.Getenv("COFFER_LONG") == "1" }

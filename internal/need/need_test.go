@@ -39,21 +39,18 @@ func TestOutcomes(t *testing.T) {
 	absent := func(t testing.TB) { Command(t, "no-such-program", "apt-get install it") }
 	present := func(t testing.TB) { Command(t, "go", "it runs this test") }
 	for _, c := range []struct {
-		ci, long string
-		do       func(testing.TB)
-		want     string
+		ci   string
+		do   func(testing.TB)
+		want string
 	}{
-		{"", "", present, "run"},
-		{"true", "", present, "run"},
-		{"", "", absent, "skip: needs the program no-such-program: apt-get install it"},
-		{"true", "", absent, "fail: CI must not skip this test: needs the program no-such-program: apt-get install it"},
-		{"true", "", Long, "skip: takes long: set COFFER_LONG=1 to run it"},
-		{"", "1", Long, "run"},
+		{"", present, "run"},
+		{"true", present, "run"},
+		{"", absent, "skip: needs the program no-such-program: apt-get install it"},
+		{"true", absent, "fail: CI must not skip this test: needs the program no-such-program: apt-get install it"},
 	} {
 		t.Setenv("CI", c.ci)
-		t.Setenv("COFFER_LONG", c.long)
 		if got := outcome(c.do); got != c.want {
-			t.Errorf("CI=%q COFFER_LONG=%q: %s, want %s", c.ci, c.long, got, c.want)
+			t.Errorf("CI=%q: %s, want %s", c.ci, got, c.want)
 		}
 	}
 }
