@@ -54,7 +54,7 @@ func (r *textReader) Read(p []byte) (int, error) {
 // wantPeak demands that the finished process never held more than limit KiB.
 func wantPeak(t *testing.T, c *exec.Cmd, limit int64) {
 	t.Helper()
-	peak := c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+	peak := int64(c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) // int32 on 32-bit systems
 	t.Logf("coffer %s: peak %d MiB", c.Args[1], peak>>10)
 	if peak > limit {
 		t.Errorf("coffer %s: peak memory %d MiB, more than %d", c.Args[1], peak>>10, limit>>10)
