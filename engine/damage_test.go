@@ -78,8 +78,10 @@ func TestEveryBitFlip(t *testing.T) {
 		c[i/8] ^= 1 << (i % 8)
 		demandError(t, "tiny, bit", i, c, plain)
 	})
+}
 
-	plain = noise(150<<10, 1)
+func TestEveryBitFlipOfThreePackages(t *testing.T) {
+	plain := noise(150<<10, 1)
 	three := seal(t, plain, &engine.WriterOptions{HeaderSize: 4096, SegmentSize: 64 << 10})
 	parallel(8*len(three), func(i int) {
 		at := (i/8 - 4096) % format.MaxPackageSize

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,6 +96,9 @@ func TestMemory(t *testing.T) {
 
 // A passphrase adds its Argon2 memory once, and it is gone before the segments come.
 func TestMemoryOfPassphrase(t *testing.T) {
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector multiplies memory")
+	}
 	p := newPlace(t)
 	writeFile(t, p.path("p"), []byte("correct horse"))
 	for _, args := range [][]string{{"seal", "-o", "s"}, {"open", "-o", os.DevNull, "s"}} {
