@@ -1,12 +1,30 @@
 package archive
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 )
+
+// openFile opens a regular file, and returns its state now.
+func (d sourceDir) openFile(name string) (*os.File, fileStat, error) {
+	f, err := d.open(name, 0)
+	if err != nil {
+		return nil, fileStat{}, err
+	}
+	st, err := statFile(f)
+	if err == nil && st.typ != tar.TypeReg {
+		err = errReplaced
+	}
+	if err != nil {
+		f.Close()
+		return nil, st, err
+	}
+	return f, st, nil
+}
 
 // file archives a regular file.
 func (c *creator) file(n *node) error {

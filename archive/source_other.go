@@ -65,22 +65,8 @@ func (d sourceDir) lstat(name string) (fileStat, error) {
 	return newFileStat(fi), nil
 }
 
-// openFile opens a regular file, and returns its state now.
-func (d sourceDir) openFile(name string) (*os.File, fileStat, error) {
-	f, err := os.Open(d.join(name))
-	if err != nil {
-		return nil, fileStat{}, err
-	}
-	st, err := statFile(f)
-	if err == nil && st.typ != tar.TypeReg {
-		err = errReplaced
-	}
-	if err != nil {
-		f.Close()
-		return nil, st, err
-	}
-	return f, st, nil
-}
+// open opens a file or directory. There are no flags here.
+func (d sourceDir) open(name string, _ int) (*os.File, error) { return os.Open(d.join(name)) }
 
 func (d sourceDir) openDir(name string) (sourceDir, error) { return sourceDir{d.join(name)}, nil }
 

@@ -90,23 +90,6 @@ func (d sourceDir) open(name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// openFile opens a regular file, and returns its state now.
-func (d sourceDir) openFile(name string) (*os.File, fileStat, error) {
-	f, err := d.open(name, 0)
-	if err != nil {
-		return nil, fileStat{}, err
-	}
-	st, err := statFile(f)
-	if err == nil && st.typ != tar.TypeReg {
-		err = errReplaced
-	}
-	if err != nil {
-		f.Close()
-		return nil, st, err
-	}
-	return f, st, nil
-}
-
 func (d sourceDir) openDir(name string) (sourceDir, error) {
 	f, err := d.open(name, unix.O_DIRECTORY)
 	if err != nil {

@@ -29,11 +29,7 @@ const packagesPerRun = 16
 // before it was given out, however the workers were scheduled: each run and job
 // carries its error to its place in the order.
 type openPipe struct {
-	caller  context.Context // the one that was given to NewReader
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	running sync.WaitGroup // all goroutines but fetch
-	gone    chan struct{}  // closed when fetch has ended
+	lifetime
 
 	src  io.Reader
 	key  *unlocked
@@ -100,8 +96,8 @@ func openMemory(n, segment int) int64 {
 
 func newOpenPipe(ctx context.Context, src io.Reader, key *unlocked, b backends.Backend, workers int, tail tailCheck) (*openPipe, error) {
 	n, segment := workers+openSpare, key.copy.header.SegmentSize()
-	p := &openPipe{caller: ctx, gone: make(chan struct{}), key: key, tail: tail}
-	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	p := &openPipe{key: key, tail: tail}
+	p.begin(ctx)
 	p.src = gatedReader{p.ctx, src}
 	p.runs = newPool(n, func() *openRun {
 		return &openRun{sealed: make([]byte, packagesPerRun*format.MaxPackageSize), step: make(chan struct{}, 1)}
@@ -133,17 +129,6 @@ func newOpenPipe(ctx context.Context, src io.Reader, key *unlocked, b backends.B
 func (p *openPipe) close() {
 	p.cancel(errReaderClosed)
 	p.running.Wait()
-}
-
-// wait waits, after close, until src is the caller's again. It gives up if the
-// caller has cancelled.
-func (p *openPipe) wait() (gone bool) {
-	select {
-	case <-p.gone:
-		return true
-	case <-p.caller.Done():
-		return false
-	}
 }
 
 // A gatedReader begins no Read after its context has ended.

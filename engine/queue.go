@@ -1,6 +1,34 @@
 package engine
 
-import "context"
+import (
+	"context"
+	"sync"
+)
+
+// A lifetime holds the goroutines of a pipe together.
+type lifetime struct {
+	caller  context.Context // the one that the caller gave
+	ctx     context.Context // ends with the pipe, its cause is why
+	cancel  context.CancelCauseFunc
+	running sync.WaitGroup // all goroutines but the one that calls the caller's src or dst
+	gone    chan struct{}  // closed when that one has ended
+}
+
+func (l *lifetime) begin(ctx context.Context) {
+	l.caller, l.gone = ctx, make(chan struct{})
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+}
+
+// released waits until src or dst is the caller's again. It gives up if the caller
+// has cancelled: one that hangs is left behind only then.
+func (l *lifetime) released() bool {
+	select {
+	case <-l.gone:
+		return true
+	case <-l.caller.Done():
+		return false
+	}
+}
 
 // send puts v into c, unless ctx ends first.
 func send[T any](ctx context.Context, c chan<- T, v T) bool {

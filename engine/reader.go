@@ -198,7 +198,7 @@ func (r *Reader) catalog(j *openJob) error {
 func (r *Reader) Close() error {
 	r.stop(cmp.Or(r.err, errReaderClosed))
 	r.rest = nil
-	if r.pipe.wait() && r.ownsKey {
+	if r.pipe.released() && r.ownsKey {
 		r.key.erase()
 	}
 	return nil

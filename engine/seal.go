@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 
 	"github.com/coffer-backup/coffer/backends"
@@ -25,11 +24,7 @@ import (
 // a segment. The order is that of the queues placing and writing: their readers
 // wait for each job's step in turn.
 type sealPipe struct {
-	caller  context.Context // the one that was given to NewWriter
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	running sync.WaitGroup // all goroutines but write
-	gone    chan struct{}  // closed when write has ended
+	lifetime
 
 	dst     io.Writer
 	jobs    pool[*sealJob]
@@ -84,8 +79,8 @@ func (p *sealPipe) room(j *sealJob, size int) []byte {
 }
 
 func newSealPipe(ctx context.Context, dst io.Writer, w *Writer, backend backends.Backend, key []byte, nonce format.Nonce) (*sealPipe, error) {
-	p := &sealPipe{caller: ctx, gone: make(chan struct{}), dst: dst, maxFrame: format.MaxFrameSize(w.segment), store: w.opts.Level == Store, progress: w.opts.Progress}
-	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	p := &sealPipe{dst: dst, maxFrame: format.MaxFrameSize(w.segment), store: w.opts.Level == Store, progress: w.opts.Progress}
+	p.begin(ctx)
 	// One job is being filled, one for each worker, and as many wait for their
 	// turn or for dst; large segments get fewer.
 	jobs := 2*w.opts.Workers + 1
@@ -140,10 +135,7 @@ func (p *sealPipe) failure() error {
 // hangs is left behind only then.
 func (p *sealPipe) wait() {
 	p.running.Wait()
-	select {
-	case <-p.gone:
-	case <-p.caller.Done():
-	}
+	p.released()
 	p.last.close()
 	_ = p.table.spool.Close()
 }
