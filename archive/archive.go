@@ -126,6 +126,9 @@ type Report struct {
 	// Next is the offset in the stream, in bytes, of the first entry that was not
 	// finished: records of the catalog from there on were not reached.
 	Next int64
+	// Ended says that the end of the archive was written, or met: no entry is missing
+	// from Entries and Failed, and an error of reading is about what follows them.
+	Ended bool
 	// Catalog is the sum of the records of all entries, to be compared with the
 	// one of the catalog that came with the archive.
 	Catalog CatalogSum

@@ -175,7 +175,7 @@ func (c *creator) run(paths []string) error {
 	if err := c.tar.Close(); err != nil {
 		return fmt.Errorf("writing the archive: %w", err)
 	}
-	c.report.Next = c.out.n
+	c.report.Next, c.report.Ended = c.out.n, true
 	return nil
 }
 

@@ -166,6 +166,7 @@ func (r *reader) end(offset int64) error {
 	case r.src.n != offset+2*format.TarBlock:
 		return fmt.Errorf("reading the archive at byte %d: %w", offset, errCut)
 	}
+	r.report.Ended = true
 	for r.report.Next = r.src.n; ; {
 		n, err := r.src.Read(r.buf)
 		if !allZero(r.buf[:n]) {

@@ -183,8 +183,8 @@ func TestReaderFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			report, err := archive.Extract(t.Context(), &limitedReader{bytes.NewReader(stream), n, fault}, target, nil)
-			if err == nil || fault == damaged && !errors.Is(err, damaged) {
-				t.Fatalf("after %d bytes: %v", n, err)
+			if err == nil || fault == damaged && !errors.Is(err, damaged) || report.Ended {
+				t.Fatalf("after %d bytes: %v, %+v", n, err, report)
 			}
 			if n > 1024 && report.Next > int64(n)+511 {
 				t.Errorf("after %d bytes: %+v", n, report)
@@ -215,6 +215,10 @@ func TestReaderFails(t *testing.T) {
 			}
 			os.RemoveAll(target)
 		}
+	}
+	report, err := archive.Check(t.Context(), &limitedReader{bytes.NewReader(stream), len(stream), damaged})
+	if !errors.Is(err, damaged) || !report.Ended || int(report.Entries) != len(s.catalog) {
+		t.Errorf("after the end: %v, %+v", err, report)
 	}
 }
 

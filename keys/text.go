@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -79,6 +80,21 @@ func ParseKeyFile(file []byte) (*AccountKey, error) {
 		p.line++
 	}
 	return p.key()
+}
+
+// HasChecksum reports whether text, which ParseAccountKey or ParseKeyFile took for a
+// key, has the 17th group. In a key without it nobody notices a digit that is
+// mistyped, nor that one whole group is missing: then the checksum passes for a
+// part of the key.
+func HasChecksum(text []byte) bool {
+	p := newKeyTextParser()
+	defer func() { clear(p.digits) }()
+	for line := range bytes.Lines(text) {
+		if line[0] != '#' {
+			_ = p.add(string(line))
+		}
+	}
+	return len(p.digits) > keyDigits
 }
 
 // MarshalKeyFile returns a key file for k, with comments that say what it is.

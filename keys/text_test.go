@@ -76,6 +76,23 @@ func TestChecksum(t *testing.T) {
 	}
 }
 
+func TestHasChecksum(t *testing.T) {
+	for text, want := range map[string]bool{
+		testText:                             true,
+		testDigits + testSum:                 true,
+		"# 1234\n" + testText + "\r\n# 1234": true,
+		testDigits:                           false,
+		testText[:79]:                        false,
+		testText[5:]:                         false, // one group is missing
+		"# " + testText + "\n" + testDigits + "\n# " + testText: false,
+	} {
+		_, err := keys.ParseKeyFile([]byte(text))
+		if got := keys.HasChecksum([]byte(text)); got != want || err != nil {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+}
+
 func TestKeyTextRejects(t *testing.T) {
 	account := keys.ParseAccountKey
 	file := func(text string) (*keys.AccountKey, error) { return keys.ParseKeyFile([]byte(text)) }

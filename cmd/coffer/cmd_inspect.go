@@ -67,7 +67,7 @@ func inspect(ctx context.Context, u *ui, name string) error {
 	defer in.close()
 	head, tail, err := readEnds(in)
 	if err != nil {
-		return fmt.Errorf("%s: %w", quoteName(in.name), err)
+		return in.fault(err)
 	}
 	p, damage := describe(in.name, head, tail)
 	if p != nil {
@@ -76,7 +76,7 @@ func inspect(ctx context.Context, u *ui, name string) error {
 		}
 	}
 	if damage != nil {
-		return fmt.Errorf("%s: %w", quoteName(in.name), damage)
+		return in.fault(damage)
 	}
 	return nil
 }

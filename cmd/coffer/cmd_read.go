@@ -75,10 +75,11 @@ func newRestore(u *ui) *cobra.Command {
 		Use:   "restore [KEYS] [-C DIR] FILE|-",
 		Short: "Restore the files of a backup",
 		Long: `Restore the files of a backup into DIR, which is made if it is absent and must be
-empty unless --force is given. Each file appears under its name when it is whole.
-Where the container is damaged, what is whole stays and the rest is listed. Run as
-root it restores owners, setuid bits and devices, too: restore what comes from
-people you do not trust as another user.
+empty unless --force is given, which removes what a killed restore left there, too.
+Each file appears under its name when it is whole. Where the container is damaged,
+what is whole stays and the rest is listed. Run as root it restores owners, setuid
+bits and devices, too: restore what comes from people you do not trust as another
+user.
 
 ` + keysHelp,
 		Example: `  coffer restore --key-file ~/coffer.key -C ~/restored docs.coffer`,
@@ -118,15 +119,17 @@ func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, opts *
 	case ctx.Err() != nil, report.Next == 0 && classify(err) == statusFailed: // nothing could be restored
 		return err
 	case err != nil && !errors.Is(err, archive.ErrIncomplete):
-		u.notRestored(c, report)
-		return c.fault(fmt.Errorf("%s restored, then: %w", count(report.Entries, "entry", "entries"), err))
+		if !report.Ended {
+			u.notRestored(c, report)
+		}
+		return c.fault(fmt.Errorf("%s, then: %w", restored(report), err))
 	case records == 0: // of a stream it is known only now
 		return c.fault(fmt.Errorf("%w; of its tar %s restored all the same, %d failed", archive.ErrNotArchive,
 			count(report.Entries, "entry is", "entries are"), report.Failed))
 	}
 	c.warnings(u)
 	s := readSummary{Type: "summary", Command: "restore", Input: c.in.name, Output: dir,
-		Entries: &report.Entries, PlainBytes: report.Bytes, Failed: report.Failed, Warnings: report.Warnings}
+		Entries: &report.Entries, PlainBytes: plain.n, Content: &report.Bytes, Failed: report.Failed, Warnings: report.Warnings}
 	line := fmt.Sprintf("%s: %s, %s", quoteName(dir), count(report.Entries, "entry", "entries"), byteCount(report.Bytes))
 	if err := u.summary(s, line); err != nil {
 		return err
@@ -138,6 +141,18 @@ func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, opts *
 		return &incompleteError{"all files are restored, but not all of their attributes: see " + count(report.Warnings, "warning", "warnings")}
 	}
 	return nil
+}
+
+// restored says how far a restore came.
+func restored(report *archive.Report) string {
+	entries := count(report.Entries, "entry", "entries")
+	switch {
+	case !report.Ended:
+		return entries + " restored"
+	case report.Failed > 0:
+		return fmt.Sprintf("%s restored, %d failed", entries, report.Failed)
+	}
+	return "the whole archive is restored, " + entries
 }
 
 // notRestored lists what the catalog has from the place on where restoring

@@ -52,7 +52,7 @@ func (r *readFlags) verify(ctx context.Context, u *ui, name string) error {
 	s := readSummary{Type: "summary", Command: "verify", Input: c.in.name, PlainBytes: found.plain}
 	line := fmt.Sprintf("%s: good, %s", quoteName(c.in.name), byteCount(found.plain))
 	if records.n > 0 {
-		s.Entries = &found.entries
+		s.Entries, s.Content = &found.entries, &found.content
 		line += ", " + count(found.entries, "entry", "entries")
 	}
 	return u.summary(s, line)
@@ -76,6 +76,7 @@ func (d *catalogDigest) add(e format.CatalogEntry) error {
 type measure struct {
 	plain   int64              // bytes
 	entries int64              // of an archive, else 0
+	content int64              // bytes in the files of an archive, else 0
 	catalog archive.CatalogSum // of an archive, else zero
 }
 
@@ -97,7 +98,7 @@ func verify(ctx context.Context, c *content, records *catalogDigest) (m measure,
 	if archiveErr != nil {
 		return m, fmt.Errorf("%w: %w", errOtherContent, archiveErr)
 	}
-	m.entries, m.catalog = report.Entries, report.Catalog
+	m.entries, m.content, m.catalog = report.Entries, report.Bytes, report.Catalog
 	if m.catalog != records.Sum() {
 		return m, errOtherContent
 	}

@@ -70,8 +70,9 @@ type writeSummary struct {
 	Type        string `json:"type"`
 	Command     string `json:"command"`
 	Output      string `json:"output"`
-	Entries     *int64 `json:"entries,omitempty"` // of an archive
-	PlainBytes  int64  `json:"plain_bytes"`
+	Entries     *int64 `json:"entries,omitempty"`       // of an archive
+	PlainBytes  int64  `json:"plain_bytes"`             // as in readSummary
+	Content     *int64 `json:"content_bytes,omitempty"` // as in readSummary
 	SealedBytes int64  `json:"sealed_bytes"`
 	Warnings    int64  `json:"warnings"`
 	Verified    bool   `json:"verified"`
@@ -93,12 +94,12 @@ func (w *writeFlags) backup(ctx context.Context, u *ui, roots []string, opts *ar
 		opts.Omit = own
 		sink := &countingSink{w: ew}
 		report, err = archive.Create(ctx, sink, roots, opts)
-		return measure{sink.n, report.Entries, report.Catalog}, err
+		return measure{sink.n, report.Entries, report.Bytes, report.Catalog}, err
 	})
 	if err != nil {
 		return err
 	}
-	s.Command, s.Entries, s.Warnings = "backup", &report.Entries, report.Warnings
+	s.Command, s.Entries, s.Content, s.Warnings = "backup", &report.Entries, &report.Bytes, report.Warnings
 	if err := u.summary(s, s.line(count(report.Entries, "entry", "entries")+", ")); err != nil {
 		return err
 	}

@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/spf13/pflag"
 
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/keys"
 )
 
 // readFlags are those of the commands that open a container.
@@ -50,18 +50,19 @@ func (r *readFlags) open(ctx context.Context, u *ui, name string, how openOption
 		return nil, err
 	}
 	c := &container{in: in, cancel: cancel}
-	if err := c.unlock(ctx, u, r, how); err != nil {
+	with, err := r.keys.forReading(ctx, in)
+	if err != nil {
 		c.close()
-		return nil, c.fault(err)
+		return nil, err
+	}
+	if err := c.unlock(ctx, u, r, with, how); err != nil {
+		c.close()
+		return nil, c.fault(noMatch(err, with))
 	}
 	return c, nil
 }
 
-func (c *container) unlock(ctx context.Context, u *ui, r *readFlags, how openOptions) error {
-	with, err := r.keys.forReading(ctx, c.in.slotKinds)
-	if err != nil {
-		return err
-	}
+func (c *container) unlock(ctx context.Context, u *ui, r *readFlags, with []keys.Identity, how openOptions) (err error) {
 	opts := r.readerOptions()
 	opts.OnCatalog = how.onCatalog
 	opts.Progress = u.onProgress(c.in.size)
@@ -89,7 +90,7 @@ func (c *container) content(ctx context.Context) (*content, error) {
 }
 
 // fault names the container in an error of its content.
-func (c *container) fault(err error) error { return fmt.Errorf("%s: %w", quoteName(c.in.name), err) }
+func (c *container) fault(err error) error { return c.in.fault(err) }
 
 // warnings tells what harms no data but should be known: a damaged or an old copy
 // of the header. Of a stream all is known at its end.
@@ -164,8 +165,9 @@ type readSummary struct {
 	Command    string `json:"command"`
 	Input      string `json:"input"`
 	Output     string `json:"output,omitempty"`
-	Entries    *int64 `json:"entries,omitempty"` // of an archive
-	PlainBytes int64  `json:"plain_bytes"`
+	Entries    *int64 `json:"entries,omitempty"`       // of an archive
+	PlainBytes int64  `json:"plain_bytes"`             // the plaintext; of an archive, its tar
+	Content    *int64 `json:"content_bytes,omitempty"` // of an archive: what is in its files
 	Failed     int64  `json:"failed,omitempty"`
 	Warnings   int64  `json:"warnings,omitempty"`
 }

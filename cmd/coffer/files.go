@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -165,6 +166,15 @@ func openInput(ctx context.Context, name string) (*input, error) {
 
 // random reports whether in can be read at random.
 func (in *input) random() bool { return in.file != nil && in.size > 0 }
+
+// fault names the input in an error of its content. Of what is no container there is
+// no more to tell.
+func (in *input) fault(err error) error {
+	if errors.Is(err, format.ErrMagic) {
+		err = format.ErrMagic
+	}
+	return fmt.Errorf("%s: %w", quoteName(in.name), err)
+}
 
 func (in *input) close() {
 	if in.file != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
@@ -28,6 +29,12 @@ and without those the terminal is asked. Keys and passphrases are never argument
 type key interface {
 	keys.Recipient
 	keys.Identity
+}
+
+// An accountKey is one that was typed or read.
+type accountKey struct {
+	*keys.AccountKey
+	checked bool // it came with its checksum
 }
 
 // keyFlags say where keys come from.
@@ -89,7 +96,7 @@ func (k *keyFlags) read(ctx context.Context, cost format.PassphraseParams) ([]ke
 		found = append(found, account)
 	}
 	for _, path := range k.passphraseFiles {
-		text, err := readLimited(path, keys.MaxPassphrase+2)
+		text, err := readLimited("passphrase file", path, keys.MaxPassphrase+2)
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +132,7 @@ func (k *keyFlags) forWriting(ctx context.Context, cost format.PassphraseParams,
 	}
 	text, err := askNewPassphrase(ctx)
 	if err != nil {
-		return nil, err
+		return nil, k.withoutTerminal(err)
 	}
 	p, err := newPassphrase(text, cost)
 	if err != nil {
@@ -134,9 +141,9 @@ func (k *keyFlags) forWriting(ctx context.Context, cost format.PassphraseParams,
 	return append(found, p), nil
 }
 
-// forReading returns the keys to try on a container. kinds tells those of its
-// slots, which say what to ask for.
-func (k *keyFlags) forReading(ctx context.Context, kinds func() ([]format.Kind, error)) ([]keys.Identity, error) {
+// forReading returns the keys to try on the container in, whose slots say what to
+// ask for.
+func (k *keyFlags) forReading(ctx context.Context, in *input) ([]keys.Identity, error) {
 	k = k.orEnvironment()
 	found, err := k.load(ctx, keys.DefaultCost())
 	if err != nil {
@@ -147,17 +154,40 @@ func (k *keyFlags) forReading(ctx context.Context, kinds func() ([]format.Kind, 
 	case k.prompt:
 		slots = []format.Kind{format.KindPassphrase}
 	case len(found) == 0:
-		if slots, err = kinds(); err != nil {
-			return nil, err
+		if slots, err = in.slotKinds(); err != nil {
+			return nil, in.fault(err)
 		}
 	default:
 		return identities(found), nil
 	}
 	asked, err := askForSlots(ctx, slots)
 	if err != nil {
-		return nil, err
+		return nil, k.withoutTerminal(err)
 	}
 	return identities(append(found, asked...)), nil
+}
+
+// withoutTerminal says what to do if err is errNoTerminal.
+func (k *keyFlags) withoutTerminal(err error) error {
+	switch {
+	case !errors.Is(err, errNoTerminal):
+		return err
+	case k.prompt:
+		return usagef("--passphrase: %w: use --passphrase-file or --passphrase-command", err)
+	}
+	return usagef("no key was given and %w: use --key-file, --passphrase-file or --passphrase-command", err)
+}
+
+// noMatch adds to keys.ErrNoMatch why the keys may be other ones than they should be.
+func noMatch(err error, with []keys.Identity) error {
+	unchecked := func(id keys.Identity) bool {
+		k, ok := id.(accountKey)
+		return ok && !k.checked
+	}
+	if errors.Is(err, keys.ErrNoMatch) && slices.ContainsFunc(with, unchecked) {
+		return fmt.Errorf("%w; a key was given without its last group, the checksum, so a missing or mistyped group was not noticed", err)
+	}
+	return err
 }
 
 func recipients(all []key) []keys.Recipient {
@@ -184,17 +214,17 @@ func newPassphrase(text []byte, cost format.PassphraseParams) (*keys.Passphrase,
 	return p.WithCost(cost)
 }
 
-func readKeyFile(path string) (*keys.AccountKey, error) {
-	b, err := readLimited(path, keys.MaxKeyFile)
+func readKeyFile(path string) (accountKey, error) {
+	b, err := readLimited("key file", path, keys.MaxKeyFile)
 	if err != nil {
-		return nil, err
+		return accountKey{}, err
 	}
+	defer clear(b)
 	k, err := keys.ParseKeyFile(b)
-	clear(b)
 	if err != nil {
-		return nil, usagef("key file %s: %w", quoteName(path), err)
+		return accountKey{}, usagef("key file %s: %w", quoteName(path), err)
 	}
-	return k, nil
+	return accountKey{k, keys.HasChecksum(b)}, nil
 }
 
 // writeNewKey makes a key file that did not exist.
@@ -225,18 +255,30 @@ func keyFileError(path string, err error) error {
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("%s: %w", quoteName(path), errKeyFileExists)
 	}
+	return fileError("key file", path, err)
+}
+
+// fileError says what the file is that could not be opened or read.
+func fileError(what, path string, err error) error {
+	if pe, ok := err.(*fs.PathError); ok {
+		return fmt.Errorf("%s %s: %w", what, quoteName(path), pe.Err)
+	}
 	return err
 }
 
 // readLimited reads a file of at most limit bytes, and one byte more of a longer
 // one, for whoever parses it to refuse.
-func readLimited(path string, limit int64) ([]byte, error) {
+func readLimited(what, path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, fileError(what, path, err)
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit+1))
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fileError(what, path, err)
+	}
+	return b, nil
 }
 
 // runPassphraseCommand returns what the command prints, or of more than a passphrase

@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-backup/coffer/keys"
 )
 
-var errNoTerminal = errors.New("no key was given and there is no terminal to ask: use --key-file, --passphrase-file or --passphrase-command")
+var errNoTerminal = errors.New("there is no terminal to ask on")
 
 // openTerminal opens the terminal of the process, whatever stdin is.
 func openTerminal() (*os.File, error) {
@@ -25,7 +25,7 @@ func openTerminal() (*os.File, error) {
 	}
 	tty, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
-		return nil, &usageError{errNoTerminal}
+		return nil, errNoTerminal
 	}
 	return tty, nil
 }
@@ -40,7 +40,7 @@ func askSecret(ctx context.Context, prompt string) ([]byte, error) {
 	fd := int(tty.Fd())
 	state, err := term.GetState(fd)
 	if err != nil {
-		return nil, &usageError{errNoTerminal}
+		return nil, errNoTerminal
 	}
 	if _, err := fmt.Fprint(tty, prompt); err != nil { // a console's input cannot be written to
 		fmt.Fprint(os.Stderr, prompt)
@@ -91,7 +91,7 @@ func askForSlots(ctx context.Context, slots []format.Kind) ([]key, error) {
 		if err != nil {
 			return nil, err
 		}
-		return []key{k}, nil
+		return []key{accountKey{k, keys.HasChecksum(text)}}, nil
 	case passphrase:
 		text, err := askSecret(ctx, "Passphrase: ")
 		if err != nil {
@@ -121,7 +121,7 @@ func keyOrPassphrase(text []byte) ([]key, error) {
 	if err != nil {
 		return []key{p}, nil
 	}
-	return []key{account, p}, nil
+	return []key{accountKey{account, keys.HasChecksum(text)}, p}, nil
 }
 
 // looksLikeKey reports whether text is nothing but hex digits, in groups or not,

@@ -241,6 +241,40 @@ func TestInterruptedRestore(t *testing.T) {
 	}
 }
 
+// What a restore that was killed left behind, the next one into the same directory
+// takes away.
+func TestKilledRestore(t *testing.T) {
+	p := newPlace(t)
+	c, _, _ := p.startRestore()
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait() // "signal: killed"
+	if !p.hasRestoreTemp() {
+		t.Fatal("nothing was left")
+	}
+	p.ok("restore", "--key-file", "k", "--force", "-C", "out", "b")
+	if p.hasRestoreTemp() {
+		t.Error("it is still there")
+	}
+}
+
+// Nor does it take away what a living one is about to write.
+func TestRestoreIntoRestore(t *testing.T) {
+	p := newPlace(t)
+	c, stderr, finish := p.startRestore()
+	writeFile(t, p.path("src/other"), []byte("other"))
+	p.ok("backup", "--key-file", "k", "-o", "b2", "src/other")
+	p.ok("restore", "--key-file", "k", "--force", "-C", "out", "b2")
+	if !p.hasRestoreTemp() {
+		t.Error("the file of a living process was removed")
+	}
+	finish()
+	if err := c.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, stderr)
+	}
+}
+
 // A backup that is written to a directory takes leftovers away, but not what a
 // restore is about to write there.
 func TestBackupIntoRestore(t *testing.T) {
