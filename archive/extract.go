@@ -24,6 +24,8 @@ type ExtractOptions struct {
 	// replaces what has the name of an entry. Directories are never replaced, but
 	// merged, and get the metadata that the archive has for them. A hard link to an
 	// entry that was not restored fails: what has that name is none of the archive.
+	// Temporary files of processes that died are removed from the directories that
+	// entries go to.
 	AllowNonEmpty bool
 	// NoOwners leaves what is restored to who restores it. Otherwise root restores
 	// the owners in the archive, by their numbers.
@@ -86,6 +88,7 @@ func Extract(ctx context.Context, r io.Reader, dir string, opts *ExtractOptions)
 		chown:          !opts.NoOwners && os.Geteuid() == 0,
 		temp:           fmt.Sprintf("%s%016x-", durable.TempPrefix, rand.Uint64()),
 	}
+	x.reap(top, false)
 	err = x.each(x.visit)
 	x.leaveTo(0)
 	x.leave(top)
@@ -103,7 +106,7 @@ type extractor struct {
 	*reader
 	stack    []*targetDir        // the open directories, from the target down
 	held     int                 // bytes of extended attributes that wait in stack
-	made     map[uint64]struct{} // AllowNonEmpty: hashes of the member names restored
+	made     map[uint64]struct{} // AllowNonEmpty: hashes of the member names restored, and of directories entered
 	seed     maphash.Seed
 	chown    bool
 	temp     string // what temporary names begin with
@@ -276,17 +279,33 @@ func (x *extractor) link(member string, d *targetDir, tmp string) error {
 	return err
 }
 
+// tempFile makes a temporary file in d. Until release is called no other process
+// takes it for a leftover, closed or not.
+func (x *extractor) tempFile(d *targetDir) (f *os.File, name string, release func(), err error) {
+	for {
+		name = x.tempName()
+		f, err = d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+		if err != nil {
+			return nil, "", nil, err
+		}
+		release, ok := hold(f)
+		if ok {
+			return f, name, release, nil
+		}
+		f.Close()
+	}
+}
+
 // file restores a regular file, which has its name only when it is whole.
 func (x *extractor) file(d *targetDir, base string, h *tar.Header) error {
 	if err := x.free(d, base); err != nil {
 		return err
 	}
-	tmp := x.tempName()
-	f, err := d.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+	f, tmp, release, err := x.tempFile(d)
 	if err != nil {
 		return err
 	}
-	durable.Lock(f) // else a backup that is written to this directory takes it for a leftover
+	defer release()
 	err = writeSparse(f, x.tar, h.Size, x.buf)
 	if err == nil {
 		x.setMetadata(d, tmp, f, newAttributes(h))

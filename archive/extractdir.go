@@ -2,6 +2,7 @@ package archive
 
 import (
 	"errors"
+	"hash/maphash"
 	"io/fs"
 	"os"
 	"path"
@@ -143,6 +144,7 @@ func (x *extractor) push(base string, attrs *attributes) error {
 	if made {
 		d.before = nil
 	}
+	x.reap(d, made)
 	if !made || parent.defaultACL {
 		if f, err := d.handle(); err == nil {
 			d.defaultACL = hasDefaultACL(f)
@@ -154,6 +156,22 @@ func (x *extractor) push(base string, attrs *attributes) error {
 		x.hold(d, attrs)
 	}
 	return nil
+}
+
+// reap removes from d what dead processes left there. It does so once: hostile
+// archives come back to a directory again and again, and from then on what has such
+// a name may be an entry.
+func (x *extractor) reap(d *targetDir, made bool) {
+	if !x.AllowNonEmpty {
+		return
+	}
+	name := maphash.String(x.seed, d.path+"/") // no hard link can go there
+	if _, again := x.made[name]; !again && !made {
+		if dir, err := d.handle(); err == nil {
+			durable.Reap(dir)
+		}
+	}
+	x.made[name] = struct{}{}
 }
 
 // mkdir makes a directory, or reports that it is there. One that is an entry

@@ -21,6 +21,9 @@ func (d *targetDir) setTime(name string, _ *os.File, t time.Time) error {
 	return d.root.Chtimes(name, time.Time{}, t)
 }
 
+// hold does nothing on systems without locks, where nothing is reaped.
+func hold(*os.File) (release func(), ok bool) { return func() {}, true }
+
 // linkFrom makes name in d another name of base in from. Here a link that takes
 // the place of a directory at that moment is followed, within the target.
 func (x *extractor) linkFrom(from *targetDir, base string, d *targetDir, name string) error {

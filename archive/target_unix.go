@@ -35,6 +35,25 @@ func (d *targetDir) setTime(name string, f *os.File, t time.Time) error {
 	})
 }
 
+// hold locks a new file, also when it is closed, until release is called: what is
+// not locked is reaped. It reports false if that happened already.
+func hold(f *os.File) (release func(), ok bool) {
+	nothing := func() {}
+	if !durable.Lock(f) {
+		return nothing, true // nor can others lock it, to remove it
+	}
+	fd := int(f.Fd())
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err == nil && st.Nlink == 0 {
+		return nil, false
+	}
+	lock, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nothing, true // until it is closed, then
+	}
+	return func() { unix.Close(lock) }, true
+}
+
 // linkFrom makes name in d another name of base in from, which may be a link.
 func (x *extractor) linkFrom(from *targetDir, base string, d *targetDir, name string) error {
 	f, err := from.handle()

@@ -80,7 +80,10 @@ func Create(path string, opts *Options) (*File, error) {
 	if f.path, err = followLinks(path); err != nil {
 		return nil, err
 	}
-	reap(dirOf(f.path))
+	if dir, err := os.Open(dirOf(f.path)); err == nil {
+		Reap(dir)
+		dir.Close()
+	}
 	if err := f.createTemp(); err != nil {
 		return nil, err
 	}
@@ -154,20 +157,14 @@ func isAt(file *os.File, path string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(open, there)
 }
 
-// reap removes the temporary files in dir, which is one of dirOf, that no living process holds. It is a
-// service to the user and must not keep a file from being written, so errors
-// are dropped.
-func reap(dir string) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return
-	}
-	defer d.Close()
+// Reap removes the temporary files in dir that no living process holds. It is a
+// service: errors do not matter.
+func Reap(dir *os.File) {
 	for {
-		names, err := d.Readdirnames(1000)
+		names, err := dir.Readdirnames(1000)
 		for _, name := range names {
 			if strings.HasPrefix(name, TempPrefix) {
-				removeIfDead(dir + name)
+				removeIfDead(dir, name)
 			}
 		}
 		if err != nil {

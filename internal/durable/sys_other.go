@@ -18,7 +18,7 @@ const (
 // Lock does nothing on this system, where nothing is removed.
 func Lock(*os.File) bool { return false }
 
-func removeIfDead(string) {}
+func removeIfDead(*os.File, string) {}
 
 // RenameNoReplace fails: this system has no such call.
 func RenameNoReplace(_ int, _, _ string) error { return errors.ErrUnsupported }

@@ -21,21 +21,23 @@ func Lock(f *os.File) bool {
 	return RetryEINTR(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX) }) == nil
 }
 
-// removeIfDead removes the temporary file at path unless a process holds it.
-func removeIfDead(path string) {
-	// Whoever may write to the directory may have put a link or a FIFO here.
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+// removeIfDead removes the temporary file name in dir unless a process holds it.
+// What has another name too is not locked as such, and opening a device can have
+// effects: both stay.
+func removeIfDead(dir *os.File, name string) {
+	at := int(dir.Fd())
+	var st unix.Stat_t
+	err := unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 {
+		return
+	}
+	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return
-	}
+	defer unix.Close(fd)
 	if RetryEINTR(func() error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) }) == nil {
-		_ = os.Remove(path)
+		_ = unix.Unlinkat(at, name, 0)
 	}
 }
 
