@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"strings"
 
@@ -32,6 +33,9 @@ type reader struct {
 	buf    []byte
 	head   *tar.Header // of the entry to be visited, nil at the end
 	last   string      // member name of the entry before
+	// What hard links may be to: hashes of the names of members that are no directories.
+	members map[uint64]struct{}
+	seed    maphash.Seed
 }
 
 // errCut is for an archive that ends too early, although its source is whole.
@@ -41,7 +45,8 @@ var errCut = fmt.Errorf("%w: the archive is cut short: %w", ErrUnsafe, io.ErrUne
 // archive.
 func newReader(ctx context.Context, r io.Reader, report *Report) (*reader, error) {
 	src := &countReader{ctx: ctx, r: r}
-	ar := &reader{src: src, tar: tar.NewReader(src), report: report, buf: make([]byte, chunkSize)}
+	ar := &reader{src: src, tar: tar.NewReader(src), report: report, buf: make([]byte, chunkSize),
+		members: make(map[uint64]struct{}), seed: maphash.MakeSeed()}
 	return ar, ar.next()
 }
 
@@ -115,6 +120,9 @@ func (r *reader) entry(h *tar.Header, offset int64, visit visitor) error {
 	if err := checkHeader(h); err != nil {
 		return err
 	}
+	if err := r.checkLink(h); err != nil {
+		return err
+	}
 	e := record(h, offset)
 	if err := r.digest.Add(e); err != nil {
 		return err
@@ -136,6 +144,19 @@ func (r *reader) entry(h *tar.Header, offset int64, visit visitor) error {
 	}
 	r.report.Entries++
 	r.report.Bytes += h.Size
+	return nil
+}
+
+// checkLink demands that the target of a hard link is an earlier member.
+func (r *reader) checkLink(h *tar.Header) error {
+	if h.Typeflag == tar.TypeLink {
+		if _, ok := r.members[maphash.String(r.seed, h.Linkname)]; !ok {
+			return fmt.Errorf("%w: a hard link to %.256q, which is no earlier member", ErrUnsafe, h.Linkname)
+		}
+	}
+	if h.Typeflag != tar.TypeDir {
+		r.members[maphash.String(r.seed, h.Name)] = struct{}{}
+	}
 	return nil
 }
 
@@ -218,6 +239,9 @@ func knownRecord(key string) bool {
 }
 
 func checkNames(h *tar.Header) error {
+	if h.Typeflag == tar.TypeDir && !strings.HasSuffix(h.Name, "/") {
+		return fmt.Errorf("%w: a directory whose name does not end in a slash", ErrUnsafe)
+	}
 	if h.Typeflag != tar.TypeDir || h.Name != topName {
 		if err := checkName(entryName(h)); err != nil {
 			return err
