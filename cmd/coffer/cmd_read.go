@@ -115,6 +115,9 @@ func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, opts *
 	report, err := archive.Extract(ctx, plain, dir, opts)
 	switch {
 	case errors.Is(err, archive.ErrNotArchive):
+		if c.file != nil { // which has a catalog
+			err = fmt.Errorf("%w: %w", errOtherContent, err)
+		}
 		return c.fault(err)
 	case ctx.Err() != nil, report.Next == 0 && classify(err) == statusFailed: // nothing could be restored
 		return err

@@ -59,6 +59,8 @@ func classify(err error) exitStatus {
 		return statusOK
 	case errors.Is(err, errInterrupted):
 		return statusInterrupted
+	case errors.Is(err, errOtherContent): // whatever else is in its chain
+		return statusDamaged
 	case isAs[*usageError](err), isAs[*keys.KeyTextError](err), errors.Is(err, archive.ErrNotArchive):
 		return statusUsage
 	case isAs[*incompleteError](err):
@@ -67,7 +69,7 @@ func classify(err error) exitStatus {
 		return statusNoKey
 	case errors.Is(err, format.ErrVersion):
 		return statusFailed // a newer program reads it
-	case isAny(err, errOtherContent, errHeaderCopy, archive.ErrUnsafe, engine.ErrAuth, engine.ErrTruncated, engine.ErrTrailingData, engine.ErrContext, engine.ErrDamagedCopy,
+	case isAny(err, errHeaderCopy, archive.ErrUnsafe, engine.ErrAuth, engine.ErrTruncated, engine.ErrTrailingData, engine.ErrContext, engine.ErrDamagedCopy,
 		format.ErrMagic), isAs[*format.SyntaxError](err):
 		return statusDamaged
 	}
@@ -91,10 +93,12 @@ func isAny(err error, targets ...error) bool {
 // advice is what to do about err, or empty where the error says it.
 func advice(err error) string {
 	switch {
-	case errors.Is(err, archive.ErrNotArchive):
-		return "use coffer open"
+	case errors.Is(err, errOtherContent):
+		return "to have the plaintext itself use coffer open"
 	case errors.Is(err, archive.ErrUnsafe):
 		return "to have the tar itself use coffer open"
+	case errors.Is(err, archive.ErrNotArchive):
+		return "use coffer open"
 	case errors.Is(err, engine.ErrContext):
 		return "give the --context that the container was made with, or none if it was made without"
 	case errors.Is(err, engine.ErrDamagedCopy):
