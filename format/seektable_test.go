@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/vectors"
 )
 
 func TestSeekTable(t *testing.T) {
@@ -107,6 +108,18 @@ func TestPadded(t *testing.T) {
 	} {
 		if got := format.Padded(x); got != want {
 			t.Errorf("Padded(%d) = %d, want %d", x, got, want)
+		}
+	}
+}
+
+func TestVectorsOfPadding(t *testing.T) {
+	table, err := vectors.LoadPaddings()
+	if err != nil || len(table.Lengths) == 0 {
+		t.Fatal(table, err)
+	}
+	for _, v := range table.Lengths {
+		if got := format.Padded(v.Length); got != v.Padded {
+			t.Errorf("T(%d) is %d, want %d", v.Length, got, v.Padded)
 		}
 	}
 }

@@ -127,6 +127,11 @@ func otherKeyCases(s *set) {
 		both(5, 0, true, vectors.OK, vectors.NoKey), slot(5, 0, "slot"))
 	s.keys("anonymous-rsa", "an account key that does not fit, and a mech 4 slot that would: not allowed", "4.5.9 8.4.19", vectors.Limit,
 		both(3, build.MechRSAOAEP, false, vectors.Limit, vectors.NoKey), slot(3, build.MechRSAOAEP, "slot"))
+	s.keys("anonymous-rsa-only", "no other key than one for a mech 4 slot: not allowed, as a token's key may be of any mech", "4.5.9 8.4.19", vectors.Limit,
+		func(d *draft) {
+			only(3, build.MechRSAOAEP)(d)
+			d.Inputs.AllowAnonymous = false
+		}, slot(3, build.MechRSAOAEP, "slot"))
 	s.keys("anonymous-not-needed", "a kind 5 slot that is not allowed, and an account slot that opens", "4.5.9 4.5.7", vectors.OK,
 		func(d *draft) {
 			d.Inputs.OtherKeys = []vectors.OtherKey{keyOf(5, 0)}
