@@ -12,6 +12,7 @@ import (
 	"github.com/coffer-backup/coffer/format"
 	"github.com/coffer-backup/coffer/internal/need"
 	"github.com/coffer-backup/coffer/keys"
+	"github.com/coffer-backup/coffer/vectors"
 )
 
 // demandError reads c, which is damaged, with both readers, and demands an error
@@ -27,30 +28,38 @@ func demandError(t *testing.T, what string, at int, c, plain []byte) {
 	if fileErr == nil || !bytes.HasPrefix(plain, got) {
 		t.Errorf("%s %d: file: %v, prefix: %v", what, at, fileErr, bytes.HasPrefix(plain, got))
 	}
-	if class(streamErr) != class(fileErr) && class(fileErr) != "damaged copy" {
+	if class(streamErr) != class(fileErr) && class(fileErr) != vectors.DamagedCopy {
 		t.Errorf("%s %d: stream: %v, file: %v", what, at, streamErr, fileErr)
 	}
 }
 
-// class names the class of SPEC § 8 that an error is of.
-func class(err error) string {
-	var syntax *format.SyntaxError
+// class is the verdict that an error gives (SPEC § 8.3). The warning skew is no
+// error, and so not told from ok here.
+func class(err error) vectors.Class {
+	if err == nil {
+		return vectors.OK
+	}
 	for _, c := range []struct {
-		name string
-		err  error
+		class vectors.Class
+		err   error
 	}{
-		{"magic", format.ErrMagic}, {"version", format.ErrVersion}, {"auth", engine.ErrAuth},
-		{"truncated", engine.ErrTruncated}, {"trailing", engine.ErrTrailingData}, {"limit", engine.ErrLimit},
-		{"context", engine.ErrContext}, {"damaged copy", engine.ErrDamagedCopy}, {"no key", keys.ErrNoMatch},
+		{vectors.Magic, format.ErrMagic}, {vectors.Version, format.ErrVersion}, {vectors.Auth, engine.ErrAuth},
+		{vectors.Truncated, engine.ErrTruncated}, {vectors.Trailing, engine.ErrTrailingData}, {vectors.Limit, engine.ErrLimit},
+		{vectors.Context, engine.ErrContext}, {vectors.DamagedCopy, engine.ErrDamagedCopy}, {vectors.NoKey, keys.ErrNoMatch},
+		{vectors.Content, errArchive},
 	} {
 		if errors.Is(err, c.err) {
-			return c.name
+			return c.class
 		}
 	}
-	if errors.As(err, &syntax) {
-		return "syntax of " + syntax.Struct
+	var syntax *format.SyntaxError
+	switch {
+	case !errors.As(err, &syntax):
+		return "none"
+	case syntax.Struct == "header":
+		return vectors.Header
 	}
-	return "none"
+	return vectors.Content
 }
 
 // parallel calls f(0) … f(n-1) on all processors.

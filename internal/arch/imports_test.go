@@ -48,9 +48,11 @@ var allowed = map[string][]string{
 	"cmd/coffer": {"format", "keys", "backends", "backends/auto", "backends/selftest", "engine", "archive", "internal/durable"},
 
 	// The builder shares no code with what it is there to judge.
-	"vectors":       {},
-	"vectors/build": {},
-	"vectors/gen":   {"vectors", "vectors/build"},
+	"vectors":                 {},
+	"vectors/build":           {},
+	"vectors/gen":             {"vectors", "vectors/build"},
+	"vectors/conformance":     {"vectors"},
+	"vectors/conformance/run": {"vectors/conformance"},
 
 	"vectors/interop": {},
 }
@@ -61,7 +63,7 @@ var onlyIn = map[string][]string{
 	"C":        {},
 	"net":      {},
 	"net/http": {},
-	"os/exec":  {"cmd/coffer", "internal/need", "vectors/gen"},
+	"os/exec":  {"cmd/coffer", "internal/need", "vectors/conformance", "vectors/gen"},
 	"plugin":   {},
 }
 
