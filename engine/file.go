@@ -180,6 +180,13 @@ func (f *File) diagnose() error {
 	if err == nil && f.size < f.bodyEnd {
 		err = ErrTruncated
 	}
+	if err == ErrTruncated && last > 0 {
+		// What is left may be the end of a package with the tail in its place, which
+		// a Reader takes for the package.
+		if _, err := f.openPackage(last - 1); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return &Error{fmt.Sprintf("package %d", last), min(at, f.size), err}
 	}

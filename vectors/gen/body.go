@@ -150,6 +150,10 @@ func endCases(s *set) {
 	cut("tail-1", "the last byte is missing", "8.4.29 5.3.3", short, vectors.Truncated, 1, less(1))
 	cut("tail-4095", "one byte of the tail is there", "8.4.29 5.3.3", short, vectors.Truncated, 1, less(4095))
 	cut("two-after-first", "the file ends after package 0 of two", "8.4.24 8.4.28 8.2.3", twoPackages, vectors.Truncated, 1, to(4096+65568))
+	cut("tail-in-package", "the end of package 0 of two is missing, and the tail reaches 15 bytes beyond where package 1 would begin", "8.4.26 8.2.3 8.3.2", twoPackages, vectors.Auth, 0,
+		func(c *build.Container) []byte {
+			return append(append(bytes.Clone(c.Head), c.Packages[0][:65_568+15-len(c.Tail)]...), c.Tail...)
+		})
 	cut("two-tail-32", "32 bytes are missing at the end", "8.4.29 8.4.28 8.2.3", twoPackages, vectors.Truncated, 2, less(32))
 	cut("two-tail-half", "half of the tail is missing: no body has what is left", "5.3.2 8.4.29 8.4.28 8.2.3", short, vectors.Truncated, 1, less(2048))
 	cut("byte-more", "a byte follows", "8.4.30 5.3.3 2.5 8.1.6", short, vectors.Trailing, 1, more(func(*build.Container) []byte { return []byte{0} }))
