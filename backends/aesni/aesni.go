@@ -25,13 +25,14 @@ type Backend struct{ present bool }
 // New returns the backend for this CPU.
 func New() *Backend { return &Backend{present: hasInstructions()} }
 
-// hasInstructions asks for what the library's assembly asks for; GOARCH 386 has
-// the CPU flags but no such assembly.
+// hasInstructions asks for what the library's assembly asks for; GOARCH 386 and
+// the build tag purego have the CPU flags but no such assembly.
 func hasInstructions() bool {
-	switch runtime.GOARCH {
-	case "amd64":
+	switch {
+	case pureGo:
+	case runtime.GOARCH == "amd64":
 		return cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ && cpu.X86.HasSSE41 && cpu.X86.HasSSSE3
-	case "arm64":
+	case runtime.GOARCH == "arm64":
 		return cpu.ARM64.HasAES && cpu.ARM64.HasPMULL
 	}
 	return false

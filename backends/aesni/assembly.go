@@ -1,0 +1,5 @@
+//go:build !purego
+
+package aesni
+
+const pureGo = false
