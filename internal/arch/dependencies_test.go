@@ -63,7 +63,7 @@ func goMods(t *testing.T) (names []string) {
 		}
 		return err
 	})
-	if err != nil || len(names) < 3 {
+	if err != nil || len(names) < 4 {
 		t.Fatalf("found %q, %v", names, err)
 	}
 	return names
