@@ -2,7 +2,11 @@ package engine_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"io"
 	"testing"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/keys"
@@ -15,16 +19,24 @@ type brokenCompressor struct {
 
 func (c brokenCompressor) Append(dst, src []byte) ([]byte, error) { return c.append(dst, src) }
 
+// rleFrame returns a data frame of one RLE block: n bytes c.
+func rleFrame(c byte, n int) []byte {
+	plain := bytes.Repeat([]byte{c}, n)
+	v := n<<3 | 1<<1 | 1 // size, RLE, last
+	return binary.LittleEndian.AppendUint32(append(frame(plain)[:9:9], byte(v), byte(v>>8), byte(v>>16), c), uint32(xxhash.Sum64(plain)))
+}
+
 func TestBrokenCompressors(t *testing.T) {
 	plain := text(300<<10, 1)
 	good := frame
 	for name, f := range map[string]func(dst, src []byte) ([]byte, error){
-		"error":       func(dst, src []byte) ([]byte, error) { return nil, errDisk },
-		"nothing":     func(dst, src []byte) ([]byte, error) { return dst, nil },
-		"garbage":     func(dst, src []byte) ([]byte, error) { return append(dst, src[:40]...), nil },
-		"flipped bit": func(dst, src []byte) ([]byte, error) { b := good(src); b[1000] ^= 4; return append(dst, b...), nil },
-		"other text":  func(dst, src []byte) ([]byte, error) { return append(dst, good(noise(len(src), 1))...), nil },
-		"shorter":     func(dst, src []byte) ([]byte, error) { return append(dst, good(src[1:])...), nil },
+		"error":                  func(dst, src []byte) ([]byte, error) { return nil, errDisk },
+		"nothing":                func(dst, src []byte) ([]byte, error) { return dst, nil },
+		"garbage":                func(dst, src []byte) ([]byte, error) { return append(dst, src[:40]...), nil },
+		"flipped bit":            func(dst, src []byte) ([]byte, error) { b := good(src); b[1000] ^= 4; return append(dst, b...), nil },
+		"other text":             func(dst, src []byte) ([]byte, error) { return append(dst, good(noise(len(src), 1))...), nil },
+		"shorter":                func(dst, src []byte) ([]byte, error) { return append(dst, good(src[1:])...), nil },
+		"other text, compressed": func(dst, src []byte) ([]byte, error) { return append(dst, rleFrame('x', len(src))...), nil },
 		"two frames": func(dst, src []byte) ([]byte, error) {
 			return append(append(dst, good(src[:1])...), good(src[1:])...), nil
 		},
@@ -42,6 +54,23 @@ func TestBrokenCompressors(t *testing.T) {
 			t.Errorf("%s: Write: %v, Close: %v", name, err, closeErr)
 		}
 	}
+	// A wrong length shows without the check that decompresses.
+	w, err := engine.NewWriter(t.Context(), io.Discard, []keys.Recipient{testKey}, &engine.WriterOptions{
+		SkipCheck: true,
+		NewCompressor: func() (engine.Compressor, error) {
+			return brokenCompressor{func(dst, src []byte) ([]byte, error) { return append(dst, good(src[1:])...), nil }}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = w.Write(plain); err == nil {
+		err = w.Close()
+	}
+	if err == nil {
+		t.Error("shorter, without the check: no error")
+	}
+	w.Abort()
 	// One that inflates is replaced by raw blocks.
 	c := seal(t, plain, &engine.WriterOptions{NewCompressor: func() (engine.Compressor, error) {
 		return brokenCompressor{func(dst, src []byte) ([]byte, error) { return append(dst, make([]byte, 2*len(src))...), nil }}, nil

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -46,6 +47,7 @@ type File struct {
 // ctx holds for the life of the File. Each goroutine that reads at a time takes
 // memory for two segments; MaxMemory bounds one of them, and NewReader.
 func Open(ctx context.Context, src io.ReaderAt, size int64, with []keys.Identity, opts *ReaderOptions) (*File, error) {
+	src = io.NewSectionReader(src, 0, size) // which may be longer
 	f := &File{ctx: ctx, src: src, size: size}
 	if opts != nil {
 		f.opts = *opts
@@ -177,20 +179,19 @@ func (f *File) diagnose() error {
 	last, h, err := f.findEnd()
 	at := f.bodyStart() + last*format.MaxPackageSize
 	f.packages, f.bodyEnd = last+1, at+int64(format.PackageHeaderSize+h.Payload()+format.PackageTagSize)
-	if err == nil && f.size < f.bodyEnd {
-		err = ErrTruncated
+	if err != nil {
+		err = &Error{fmt.Sprintf("package %d", last), min(at, f.size), err}
+	} else {
+		_, err = f.openPackage(last)
 	}
-	if err == ErrTruncated && last > 0 {
+	if errors.Is(err, ErrTruncated) && last > 0 {
 		// What is left may be the end of a package with the tail in its place, which
 		// a Reader takes for the package.
-		if _, err := f.openPackage(last - 1); err != nil {
-			return err
+		if _, before := f.openPackage(last - 1); before != nil {
+			err = before
 		}
 	}
 	if err != nil {
-		return &Error{fmt.Sprintf("package %d", last), min(at, f.size), err}
-	}
-	if _, err := f.openPackage(last); err != nil {
 		return err
 	}
 	if f.size < f.bodyEnd+f.bodyStart() {
@@ -260,13 +261,14 @@ func (f *File) NewReader(ctx context.Context) (*Reader, error) {
 	body := io.NewSectionReader(f.src, f.bodyStart(), f.bodyEnd-f.bodyStart())
 	r := &Reader{key: f.key, opts: f.opts}
 	err := r.start(ctx, body, func(p *openPipe, rest []byte, offset int64) error {
-		if len(rest) > 0 {
-			return &Error{"end", offset, ErrTrailingData}
+		err := expectEnd(io.MultiReader(bytes.NewReader(rest), p.src), offset)
+		if errors.Is(err, ErrTrailingData) { // another package, where the tail should be
+			return &Error{"tail", offset, ErrAuth}
 		}
 		for _, w := range f.warnings {
 			p.addWarning(w)
 		}
-		return cmp.Or(f.damaged, expectEnd(p.src, offset))
+		return cmp.Or(f.damaged, err)
 	})
 	if err != nil {
 		return nil, err

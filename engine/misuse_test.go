@@ -136,6 +136,21 @@ func TestCatalogErrorsStick(t *testing.T) {
 	}
 }
 
+// A record that does not fit a segment is refused: no record crosses a frame.
+func TestCatalogEntryOverSegment(t *testing.T) {
+	const most = 64<<10 - 4 - 34 // of path, beside len and the fixed fields
+	for n, want := range map[int]error{most: nil, most + 1: engine.ErrLimit} {
+		w, err := engine.NewWriter(t.Context(), io.Discard, []keys.Recipient{testKey}, &engine.WriterOptions{SegmentSize: 64 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.AddCatalogEntry(format.CatalogEntry{Path: string(make([]byte, n))}); !errors.Is(err, want) {
+			t.Errorf("a path of %d bytes: %v", n, err)
+		}
+		w.Abort()
+	}
+}
+
 // failingAt fails reads at and past an offset.
 type failingAt struct {
 	io.ReaderAt

@@ -193,6 +193,77 @@ func TestRemoteAndPublicSlots(t *testing.T) {
 	}
 }
 
+// Slots of a known kind whose mechanism is not are nobody's.
+func TestUnknownMechanisms(t *testing.T) {
+	f := newForger(t)
+	f.header.Entries = []format.Entry{
+		format.Slot{Kind: format.KindPassphrase, Salt: [32]byte{1}, Params: []byte{0x10}}.Entry(),
+		format.Slot{Kind: format.KindPKCS11, Salt: [32]byte{2}, Params: []byte{5}}.Entry(),
+		format.Slot{Kind: format.KindHPKE, Salt: [32]byte{3}, Params: []byte{0x20, 0}}.Entry(),
+	}
+	c, n := f.container(withTable()), 0
+	for _, kind := range []format.Kind{format.KindPassphrase, format.KindPKCS11, format.KindHPKE} {
+		_, err := both(t, c, []keys.Identity{countingIdentity{kind, &n, keys.ErrNoMatch}}, &engine.ReaderOptions{AllowAnonymous: true})
+		if err != keys.ErrNoMatch || n != 0 {
+			t.Errorf("%v: %d attempts, %v", kind, n, err)
+		}
+	}
+}
+
+// A knowingIdentity has the file key already.
+type knowingIdentity struct {
+	kind format.Kind
+	fk   *keys.FileKey
+}
+
+func (i knowingIdentity) Kind() format.Kind { return i.kind }
+func (i knowingIdentity) Unwrap(context.Context, format.Core, format.Slot) (*keys.FileKey, error) {
+	return keys.FileKeyFrom(i.fk.Bytes())
+}
+
+// Only slots of public keys leave the sender open, whatever a hint says: 4, which is
+// RSA in a PKCS#11 slot, stands where the mechanism would in all of them.
+func TestSenderAuthenticated(t *testing.T) {
+	pkcs11 := func(mech byte) []byte { return append([]byte{mech, 0, 0}, make([]byte, 16)...) }
+	sized := func(n int) []byte { return append([]byte{byte(n), byte(n >> 8)}, make([]byte, n)...) }
+	for _, test := range []struct {
+		slot format.Slot
+		want bool
+	}{
+		{format.Slot{Kind: format.KindAccount, Params: append([]byte{4}, make([]byte, 15)...), Wrapped: make([]byte, 64)}, true},
+		{format.Slot{Kind: format.KindTink, Params: []byte("\x04name"), Wrapped: sized(9)}, true},
+		{format.Slot{Kind: format.KindPKCS11, Params: pkcs11(1), Wrapped: sized(92)}, true},
+		{format.Slot{Kind: format.KindPKCS11, Params: pkcs11(4), Wrapped: sized(256)}, false},
+		{format.Slot{Kind: format.KindHPKE, Params: []byte{0x7a, 0x64}, Wrapped: make([]byte, 1168)}, false},
+	} {
+		f := newForger(t)
+		f.header.Entries = []format.Entry{test.slot.Entry()}
+		info, err := both(t, f.container(withTable()), []keys.Identity{knowingIdentity{test.slot.Kind, f.fk}}, &engine.ReaderOptions{AllowAnonymous: true})
+		if err != nil || info.SenderAuthenticated != test.want {
+			t.Errorf("%v: %v, %v", test.slot.Kind, info.SenderAuthenticated, err)
+		}
+	}
+}
+
+// A cancellingIdentity ends the context and does not fit.
+type cancellingIdentity struct{ cancel context.CancelFunc }
+
+func (cancellingIdentity) Kind() format.Kind { return format.KindAccount }
+func (i cancellingIdentity) Unwrap(context.Context, format.Core, format.Slot) (*keys.FileKey, error) {
+	i.cancel()
+	return nil, keys.ErrNoMatch
+}
+
+// Who cancels while keys are tried is not told that none fits, nor are others tried.
+func TestCancelWhileUnlocking(t *testing.T) {
+	c, n := seal(t, nil, nil), 0
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := engine.NewReader(ctx, bytes.NewReader(c), []keys.Identity{cancellingIdentity{cancel}, countingIdentity{format.KindAccount, &n, nil}}, nil)
+	if !errors.Is(err, context.Canceled) || n != 0 {
+		t.Errorf("%d attempts, %v", n, err)
+	}
+}
+
 // The first slot that unwraps decides, even if it then turns out to be wrong.
 func TestFirstSlotDecides(t *testing.T) {
 	f := newForger(t)
@@ -235,12 +306,13 @@ func TestContext(t *testing.T) {
 		c       []byte
 		context string
 		want    error
+		text    string // what tells a person which of the two is amiss
 	}{
-		{bound, "snapshot 7", nil}, {bound, "snapshot 8", engine.ErrContext}, {bound, "", engine.ErrContext},
-		{unbound, "", nil}, {unbound, "snapshot 7", engine.ErrContext},
+		{bound, "snapshot 7", nil, ""}, {bound, "snapshot 8", engine.ErrContext, ""}, {bound, "", engine.ErrContext, "none was given"},
+		{unbound, "", nil, ""}, {unbound, "snapshot 7", engine.ErrContext, "the container has none"},
 	} {
 		_, err := both(t, test.c, []keys.Identity{testKey}, &engine.ReaderOptions{Context: []byte(test.context)})
-		if !errors.Is(err, test.want) {
+		if !errors.Is(err, test.want) || !strings.Contains(fmt.Sprint(err), test.text) {
 			t.Errorf("%q: %v", test.context, err)
 		}
 	}

@@ -272,6 +272,9 @@ func TestHeaderFull(t *testing.T) {
 	h.Entries[0].Data = append(h.Entries[0].Data, 0)
 	_, err = h.AppendBinary(nil)
 	wantSyntax(t, err, "header", "slots", 96)
+	h.Size = math.MaxInt // nothing of which is allocated
+	_, err = h.AppendBinary(nil)
+	wantSyntax(t, err, "header", "slots", 96)
 }
 
 func TestEntryLimits(t *testing.T) {

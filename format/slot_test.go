@@ -198,6 +198,9 @@ func TestSlotTable(t *testing.T) {
 			s, known, err := tc.entry.Slot()
 			if tc.field != "" && tc.field != unknown {
 				wantSyntax(t, err, "header", tc.field, tc.offset)
+				if known {
+					t.Error("a faulty slot is known")
+				}
 				wantSyntax(t, blockErr, "header", tc.field, 96+36+4+tc.offset)
 				return
 			}
