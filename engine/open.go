@@ -14,8 +14,9 @@ import (
 )
 
 // packagesPerRun is how many packages are read, and opened by one worker, at a
-// time: 1 MiB, so that the cost of a hand-over vanishes.
-const packagesPerRun = 16
+// time: about a segment, so that hand-overs cost no more than those of frames, up to
+// 1 MiB, where their cost has vanished.
+func packagesPerRun(segment int) int { return min(segment/format.MaxPayload, 16) }
 
 // An openPipe is a sealPipe backwards: fetch reads runs of packages; a worker
 // opens each; split, in order, cuts their payloads into frames; a worker
@@ -91,7 +92,7 @@ const openSpare = 2
 
 // openMemory is what the buffers of a pipe with n workers take, in bytes.
 func openMemory(n, segment int) int64 {
-	return int64(n+openSpare) * int64(segment+format.MaxFrameSize(segment)+packagesPerRun*format.MaxPackageSize)
+	return int64(n+openSpare) * int64(segment+format.MaxFrameSize(segment)+packagesPerRun(segment)*format.MaxPackageSize)
 }
 
 func newOpenPipe(ctx context.Context, src io.Reader, key *unlocked, b backends.Backend, workers int, tail tailCheck) (*openPipe, error) {
@@ -100,7 +101,7 @@ func newOpenPipe(ctx context.Context, src io.Reader, key *unlocked, b backends.B
 	p.begin(ctx)
 	p.src = gatedReader{p.ctx, src}
 	p.runs = newPool(n, func() *openRun {
-		return &openRun{sealed: make([]byte, packagesPerRun*format.MaxPackageSize), step: make(chan struct{}, 1)}
+		return &openRun{sealed: make([]byte, packagesPerRun(segment)*format.MaxPackageSize), step: make(chan struct{}, 1)}
 	})
 	p.jobs = newPool(n, func() *openJob {
 		return &openJob{buf: make([]byte, segment), frame: make([]byte, 0, format.MaxFrameSize(segment)), step: make(chan struct{}, 1)}
@@ -182,7 +183,7 @@ func (p *openPipe) fill(r *openRun, number uint64) {
 	p.read.Add(int64(n))
 	r.number, r.packages, r.err = number, r.packages[:0], nil
 	suite := p.key.copy.header.Suite
-	for at := 0; len(r.packages) < packagesPerRun; number++ {
+	for at := 0; at < len(r.sealed); number++ {
 		if n-at < format.PackageHeaderSize {
 			r.err = p.incomplete(number, err)
 			return
