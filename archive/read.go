@@ -2,6 +2,7 @@ package archive
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -53,10 +54,11 @@ func newReader(ctx context.Context, r io.Reader, report *Report) (*reader, error
 // countReader counts what was read, and keeps what ended it: so a fault of the
 // source is told from all others.
 type countReader struct {
-	ctx context.Context
-	r   io.Reader
-	n   int64
-	err error // other than io.EOF
+	ctx   context.Context
+	r     io.Reader
+	n     int64
+	zeros int64 // how many zeros the last bytes of n are
+	err   error // other than io.EOF
 }
 
 func (r *countReader) Read(p []byte) (int, error) {
@@ -68,6 +70,11 @@ func (r *countReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.r.Read(p)
 	r.n += int64(n)
+	if allZero(p[:n]) {
+		r.zeros += int64(n)
+	} else {
+		r.zeros = int64(n - len(bytes.TrimRight(p[:n], "\x00")))
+	}
 	if err != io.EOF {
 		r.err = err
 	}
@@ -179,12 +186,12 @@ func (r *reader) headerError(offset int64, err error) error {
 }
 
 // end demands the two blocks of zeros that archive/tar takes as read if the
-// stream ends, and that nothing but zeros follows them.
+// stream ends, behind PAX records too, and that nothing but zeros follows them.
 func (r *reader) end(offset int64) error {
 	switch {
 	case r.last == "":
 		return ErrNotArchive
-	case r.src.n != offset+2*format.TarBlock:
+	case r.src.n != offset+2*format.TarBlock || r.src.zeros < 2*format.TarBlock:
 		return fmt.Errorf("reading the archive at byte %d: %w", offset, errCut)
 	}
 	r.report.Ended = true

@@ -195,6 +195,8 @@ func archiveCases(s *set) {
 
 	s.tar("no-end", "the archive lacks its two blocks of zeros", "7.5 8.4.48", bad, tar, records)
 	s.tar("half-end", "the archive ends with one block of zeros", "7.5 8.4.48", bad, append(bytes.Clone(tar), end[:512]...), records)
+	long, longRecords := archiveOf([]member{file("f"), {name: "g", kind: '0', pax: []string{"path=g"}}})
+	s.tar("pax-at-end", "the archive ends after PAX records, two blocks that are not zero", "7.5 8.4.48", bad, long[:2*512+2*512], longRecords[:1])
 	s.tar("zeros-after", "more zeros follow the end", "7.5", good, append(bytes.Clone(tar), make([]byte, 1024+512)...), records)
 	s.tar("data-after", "a byte that is not 0 follows the end", "7.5 8.4.48", bad, append(append(bytes.Clone(tar), end...), 0, 1), records)
 	s.tar("cut", "the archive ends inside a file", "7.5 8.4.48", bad, tar[:515], records)
