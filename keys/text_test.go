@@ -198,30 +198,3 @@ func TestMarshalKeyFile(t *testing.T) {
 		t.Errorf("the first line is %q, want %q", lines[0], want)
 	}
 }
-
-func FuzzParseAccountKey(f *testing.F) {
-	for _, seed := range []string{testText, testDigits, strings.ToUpper(testText), string(keys.MarshalKeyFile(keys.GenerateAccountKey())), "", testText + "0", "x"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		k, err := keys.ParseAccountKey(text)
-		fromFile, fileErr := keys.ParseKeyFile([]byte(text))
-		for _, err := range []error{err, fileErr} {
-			var at *keys.KeyTextError
-			if err != nil && (!errors.As(err, &at) || at.Line < 1 || at.Column < 1 || at.Line > 1+strings.Count(text, "\n") || at.Column > max(1, len(text))) {
-				t.Fatalf("error %#v", err)
-			}
-		}
-		if err == nil && len(text) <= keys.MaxKeyFile && (fileErr != nil || !bytes.Equal(fromFile.Bytes(), k.Bytes())) {
-			t.Fatalf("a key's text is no key file: %v", fileErr)
-		}
-		for _, k := range []*keys.AccountKey{k, fromFile} {
-			if k == nil {
-				continue
-			}
-			if again, err := keys.ParseAccountKey(k.Text()); err != nil || !bytes.Equal(again.Bytes(), k.Bytes()) {
-				t.Fatalf("accepted, and its own text is not: %v", err)
-			}
-		}
-	})
-}

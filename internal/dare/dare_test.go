@@ -202,6 +202,16 @@ func TestBitFlips(t *testing.T) {
 	})
 }
 
+// sealUnder seals payload as package 0 under a header of which nothing is judged.
+func sealUnder(t testing.TB, aead backends.AEAD, header, payload []byte) []byte {
+	t.Helper()
+	pkg, err := aead.Seal(bytes.Clone(header), header[4:], payload, header[:4])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pkg
+}
+
 // TestWrongHeaders flips each bit of a header before sealing under it, as someone
 // who has the key can: the tag is right, and still the package is refused.
 func TestWrongHeaders(t *testing.T) {
