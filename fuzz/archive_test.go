@@ -118,6 +118,7 @@ func itemsOf(script string) (items []item) {
 			h.PAXRecords = map[string]string{"SCHILY.xattr." + fields[4]: "value"}
 		}
 		it := item{Header: h}
+		h.Mode |= 0o400 // or who is not root cannot look
 		switch h.Typeflag {
 		case 0: // what old tars have for a file, or a directory
 			continue
@@ -125,7 +126,7 @@ func itemsOf(script string) (items []item) {
 			it.content = fmt.Sprintf("the content of entry %d", i)
 			h.Size = int64(len(it.content))
 		case tar.TypeDir:
-			h.Mode |= 0o700 // or who is not root cannot clean up
+			h.Mode |= 0o700 // nor clean up
 		case tar.TypeChar, tar.TypeBlock:
 			h.Devmajor, h.Devminor = 1, 3
 		}

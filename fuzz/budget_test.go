@@ -48,7 +48,7 @@ func (c *caller) checkBudgets(t *testing.T, file []byte, stream, random *reading
 	for _, workers := range []int{1, 2} {
 		limit := c.opening()
 		if authentic {
-			limit += uint64(workers+2)*uint64(2*segment+segment/256+64+16*packageSize) + uint64(workers)*perWorker + uint64(len(stream.plain)+len(file))
+			limit += uint64(readerBuffers(workers, segment)) + uint64(workers)*perWorker + uint64(len(stream.plain)+len(file))
 		}
 		budget(t, "stream", limit, len(file)+len(stream.plain), func() { read(workers) })
 	}

@@ -189,8 +189,13 @@ type caller struct {
 
 // segmentFits is 8.4.23, by what package engine says that one worker needs.
 func (c *caller) segmentFits(segment int) bool {
-	limit := cmp.Or(c.maxMemory, 1<<30)
-	return 3*(int64(segment)+int64(segment+segment/256+64)+16*65568) <= limit
+	return readerBuffers(1, segment) <= cmp.Or(c.maxMemory, 1<<30)
+}
+
+// readerBuffers is what the buffers of a reader take, in bytes: for each worker, and
+// twice more, a segment, its frame, and as many packages, but at most 1 MiB of those.
+func readerBuffers(workers, segment int) int64 {
+	return int64(workers+2) * int64(segment+(segment+segment/256+64)+min(segment/build.MaxPayload, 16)*packageSize)
 }
 
 // unlock is § 3.4.3 and § 4.5: it returns the keys, and the copy they came from.

@@ -75,7 +75,16 @@ func (j *tarJudge) entry() bool {
 			}
 			continue
 		}
-		if !h.apply(pax) || !h.good(j.members) {
+		if !h.apply(pax) {
+			return false
+		}
+		if h.typ == 0 { // what old tars have for a file, or a directory
+			h.typ = '0'
+			if strings.HasSuffix(h.name, "/") {
+				h.typ = '5'
+			}
+		}
+		if !h.good(j.members) {
 			return false
 		}
 		if h.typ != '5' {
@@ -219,8 +228,13 @@ func (h *tarHeader) apply(pax map[string]string) bool {
 	return true
 }
 
-// good is § 7.3.
+// good is § 7.3. It takes the type NUL of old tars as archive/tar does (README.md).
 func (h *tarHeader) good(members map[string]bool) bool {
+	if h.typ == 0 {
+		if h.typ = '0'; strings.HasSuffix(h.name, "/") {
+			h.typ = '5'
+		}
+	}
 	if h.mode > 0o7777 || h.typ != '0' && h.size != 0 {
 		return false
 	}
