@@ -19,8 +19,8 @@
 // link, and a file has its name only when it is whole.
 //
 // Memory is constant, save the names of the directories being walked, a table of
-// the files with several links in Create, and about 16 bytes an entry in Extract
-// with AllowNonEmpty. Calls are independent of each other.
+// the files with several links in Create, and in Check and Extract about 16 bytes for
+// each name that a hard link may have, twice that with AllowNonEmpty. Calls are independent of each other.
 package archive
 
 import (

@@ -17,6 +17,7 @@ type verdict struct {
 	// classes has one class, or all those that may be said where several faults
 	// are in one file and the specification leaves the order to the reader.
 	classes []vectors.Class
+	used    *block // the copy that opened
 	content contentVerdict
 	view    *view // of a body that is authentic, at random
 }
@@ -109,7 +110,7 @@ func (c *caller) stream(file []byte) verdict {
 	s := newSealed(head, k)
 	rest := file[head.size():]
 	content, length, class := s.body(rest)
-	v := verdict{content: judgeContent(content, s.segment(), class == "")}
+	v := verdict{used: head, content: judgeContent(content, s.segment(), class == "")}
 	if v.content.fault {
 		v.classes = []vectors.Class{vectors.Content}
 		return v
@@ -179,7 +180,7 @@ func (c *caller) random(file []byte) verdict {
 	if length < len(region) {
 		class = vectors.Auth // FINAL is expected at the end only (§ 5.3.2)
 	}
-	v := verdict{content: judgeContent(content, s.segment(), class == "")}
+	v := verdict{used: used, content: judgeContent(content, s.segment(), class == "")}
 	if class == "" {
 		seen := viewOf(content, s.segment())
 		v.view = &seen

@@ -30,6 +30,7 @@ func (e *entry) salt() []byte { return e.data[:32] }
 type block struct {
 	bytes   []byte
 	entries []entry
+	opened  uint16 // the kind of the slot that unlock opened
 }
 
 func (b *block) size() int          { return len(b.bytes) }
@@ -214,6 +215,7 @@ func (c *caller) unlock(copies []*block) (k build.Keys, used *block, class vecto
 				fk, limited := c.open(b, e, &spent)
 				held = held || limited
 				if fk != nil {
+					b.opened = kind
 					k, class = c.authenticate(b, fk)
 					return k, b, class
 				}

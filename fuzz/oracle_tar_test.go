@@ -78,12 +78,6 @@ func (j *tarJudge) entry() bool {
 		if !h.apply(pax) {
 			return false
 		}
-		if h.typ == 0 { // what old tars have for a file, or a directory
-			h.typ = '0'
-			if strings.HasSuffix(h.name, "/") {
-				h.typ = '5'
-			}
-		}
 		if !h.good(j.members) {
 			return false
 		}

@@ -65,6 +65,7 @@ type reading struct {
 	records []format.CatalogEntry
 	class   vectors.Class
 	err     error // nil if the reader came to the end, skew or not
+	info    *engine.Info
 
 	// Of a random-access reader plain and these are what it gave at random, and
 	// records what it gave in order.
@@ -88,7 +89,9 @@ func (r *reading) finish(t *testing.T, c *caller, err error, info func() engine.
 	if info == nil {
 		return
 	}
-	for _, w := range info().Warnings {
+	told := info()
+	r.info = &told
+	for _, w := range told.Warnings {
 		c.secrets.demandNoneIn(t, w)
 		if r.class == vectors.OK {
 			r.class = vectors.Skew
@@ -219,11 +222,25 @@ func (c *caller) check(t *testing.T, file []byte) (stream, random reading) {
 	if !slices.EqualFunc(stream.records, want.content.records, sameRecord) {
 		t.Errorf("stream: %d records, want %d, or they differ", len(stream.records), len(want.content.records))
 	}
+	stream.compareInfo(t, want)
 	random.compareRandom(t, c.random(file), &stream)
 	if !fuzzing {
 		c.checkBudgets(t, file, &stream, &random)
 	}
 	return stream, random
+}
+
+// compareInfo compares what a reader tells of the header that it used. That has a MAC, so
+// its salt and generation will do.
+func (r *reading) compareInfo(t *testing.T, want verdict) {
+	t.Helper()
+	if r.info == nil || want.used == nil {
+		return
+	}
+	h, used := r.info.Header, want.used
+	if h.Generation != used.generation() || !bytes.Equal(h.Salt[:], used.salt()) || uint16(r.info.SlotKind) != used.opened || !r.info.SenderAuthenticated {
+		t.Errorf("opened by a slot of kind %d of generation %d, want %d of %d", r.info.SlotKind, h.Generation, used.opened, used.generation())
+	}
 }
 
 // compareRandom compares what random access gave with the oracle.
@@ -235,6 +252,7 @@ func (r *reading) compareRandom(t *testing.T, want verdict, stream *reading) {
 	if r.class.Whole() && !bytes.Equal(r.plain, want.content.plain) {
 		t.Errorf("random access: %v, and %d bytes, want %d, or they differ", r.class, len(r.plain), len(want.content.plain))
 	}
+	r.compareInfo(t, want)
 	v := want.view
 	if v == nil {
 		return

@@ -48,7 +48,7 @@ import (
 var readers = []string{"./format", "./internal/dare", "./keys", "./engine"}
 
 func main() {
-	o := options{out: os.Stdout, patience: 10 * time.Second}
+	o := options{out: os.Stdout, patience: 45 * time.Second}
 	flag.IntVar(&o.parallel, "p", runtime.GOMAXPROCS(0), "run `n` tests at a time")
 	flag.BoolVar(&o.verbose, "v", false, "tell what kills each check")
 	sample := flag.String("sample", "0/1", "try the checks whose number modulo m is n, of `n/m`")
@@ -58,7 +58,7 @@ func main() {
 		o.patterns = readers
 	}
 	_, err := fmt.Sscanf(*sample, "%d/%d", &o.n, &o.m)
-	if err != nil || o.m < 1 {
+	if err != nil || o.n < 0 || o.n >= o.m {
 		err = fmt.Errorf("-sample %s is not n/m", *sample)
 	} else if o.listed, err = readList(*list); err == nil {
 		err = o.run()

@@ -141,7 +141,7 @@ func Catalog(records ...[]byte) []byte {
 	return Skippable(MagicCatalog, Stored(bytes.Join(records, nil)))
 }
 
-// An Entry of the seek table (§ 6.5).
+// A SeekEntry is an entry of the seek table (§ 6.5).
 type SeekEntry struct{ Compressed, Decompressed uint32 }
 
 // SeekTable returns the table of entries.

@@ -158,6 +158,16 @@ func keyCases(s *set) {
 	s.keys("runs-4-wrong", "four passphrase slots, none fits, none was held back", "4.5.8 8.4.18", vectors.NoKey, with(passphrase), no("1"), no("2"), no("3"), no("4"))
 	s.keys("policy-runs", "the caller allows one run, and the second slot fits", "4.5.8 8.4.19", vectors.Limit, policy(vectors.Argon2{MaxRuns: 1}), no("1"), phrase)
 
+	twoPhrases := func(p vectors.Argon2) func(d *draft) {
+		return func(d *draft) {
+			policy(p)(d)
+			d.Inputs.Passphrases = []vectors.Hex{otherPhrase, passphrase}
+		}
+	}
+	s.keys("policy-runs-twice", "the caller allows one run; the second passphrase fits the only slot", "4.5.8 8.4.19", vectors.Limit, twoPhrases(vectors.Argon2{MaxRuns: 1}), phrase)
+	s.keys("policy-work-twice", "the caller allows 63 KiB x passes; the second passphrase fits the only slot, which takes 32 a run", "4.5.8 8.4.19", vectors.Limit,
+		twoPhrases(vectors.Argon2{MaxWorkKiB: 63}), phraseOf(passphrase, "p", twice))
+
 	s.keys("generation-least", "the caller wants generation 3, the file has it", "3.4.5", vectors.OK, func(d *draft) {
 		d.recipe.Header.Generation, d.Inputs.MinGeneration = 3, 3
 	}, mine)

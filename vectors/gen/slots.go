@@ -130,7 +130,6 @@ func slotCases(s *set) {
 	// Kind 1.
 	s.one("account-short", "kind 1: wrapped has 63 bytes", "3.3 8.4.15", vectors.Header, 1, zeros(16), zeros(63))
 	s.one("account-long", "kind 1: wrapped has 65 bytes", "3.3 8.4.15", vectors.Header, 1, zeros(16), zeros(65))
-	s.one("account-no-key-id", "kind 1: only 15 bytes after the salt", "3.3 8.4.15", vectors.Header, 1, zeros(15), nil)
 
 	// Kind 2.
 	phrase := func(edit func(p []byte)) []byte {
@@ -153,7 +152,6 @@ func slotCases(s *set) {
 	s.one("passphrase-short", "kind 2: wrapped has 63 bytes", "3.3 8.4.15", vectors.Header, 2, build.Cheapest.Params(), zeros(63))
 	s.one("passphrase-long", "kind 2: wrapped has 65 bytes", "3.3 8.4.15", vectors.Header, 2, build.Cheapest.Params(), zeros(65))
 	s.one("passphrase-params-cut", "kind 2: the slot ends inside params", "3.3 8.4.15", vectors.Header, 2, build.Cheapest.Params()[:15], nil)
-	s.one("passphrase-no-params", "kind 2: the slot ends after the salt", "3.3 8.4.15", vectors.Header, 2, nil, nil)
 
 	// Kind 3.
 	long := string(zeros(65))
@@ -164,7 +162,6 @@ func slotCases(s *set) {
 	pkcs11("id-65", "CKA_ID of 65 bytes", vectors.Header, build.PKCS11Params(1, long, "", nil), build.Sized(zeros(92)))
 	pkcs11("label-65", "label of 65 bytes", vectors.Header, build.PKCS11Params(1, "", long, nil), build.Sized(zeros(92)))
 	pkcs11("id-passes", "CKA_ID passes the slot", vectors.Header, []byte{1, 64, 1, 2}, nil)
-	pkcs11("serial-cut", "the slot ends inside the serial", vectors.Header, build.PKCS11Params(1, "", "", nil)[:18], nil)
 	pkcs11("gcm-91", "mech 1, 91 bytes", vectors.Header, build.PKCS11Params(1, "", "", nil), build.Sized(zeros(91)))
 	pkcs11("kw-80", "mech 2, 80 bytes", vectors.Header, build.PKCS11Params(2, "", "", nil), build.Sized(zeros(80)))
 	pkcs11("rsa-0", "mech 4, no bytes", vectors.Header, build.PKCS11Params(4, "", "", nil), build.Sized(nil))
@@ -188,6 +185,5 @@ func slotCases(s *set) {
 
 	// Kind 5.
 	s.one("hpke-short", "kind 5: 1167 bytes", "3.3 8.4.15", vectors.Header, 5, build.KEMParams(), zeros(1167))
-	s.one("hpke-long", "kind 5: 1169 bytes", "3.3 8.4.15", vectors.Header, 5, build.KEMParams(), zeros(1169))
 	s.one("hpke-kem-cut", "kind 5: the slot ends inside kem", "3.3 8.4.15", vectors.Header, 5, []byte{0x7A}, nil)
 }

@@ -3,7 +3,8 @@
 
     decode.py CASE.json < container > plaintext
 
-CASE.json holds keys, context and limits; README.md describes it and the exit status.
+CASE.json holds keys, context and limits; ../conformance/conformance.go describes it and
+the exit status.
 This program is for checking the text and other decoders against each other: it is made
 to be read beside SPEC.md, whose numbers it cites, and not to be fast.
 """

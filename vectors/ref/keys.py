@@ -50,7 +50,7 @@ def find_file_key(blocks, case):
     """Tries slots in the order of § 4.5.7, and returns the block of the one that fits, and FK."""
     tried, held, spent = set(), [], Counter()
     for block in blocks:
-        for kinds in (1,), (3, 4), (2,):
+        for kinds in (1,), (3,), (4,), (2,):
             for slot in block.slots:
                 if slot.kind not in kinds or slot.raw in tried:
                     continue
@@ -90,9 +90,7 @@ def hold_back(slot, case, spent):
     if slot.kind == 2:
         return hold_back_argon2(slot, case.get("argon2") or {}, spent)
     if is_anonymous(slot):  # § 4.5.9
-        only = not case.get("account_keys") and not case.get("passphrases") and all(
-            k["type"] in ("rsa-pkcs8", "xwing-seed") for k in case["other_keys"])
-        if not only and not case.get("allow_anonymous"):
+        if not case.get("allow_anonymous"):
             return "a slot that anyone can have made is not tried"
     if slot.kind in (3, 4):  # § 4.5.7
         if spent[slot.kind] == 4:
@@ -102,18 +100,16 @@ def hold_back(slot, case, spent):
 
 
 def hold_back_argon2(slot, policy, spent):
-    """§ 4.5.8. Work is counted once a slot, runs once for each passphrase."""
+    """§ 4.5.8. A run is one passphrase with one slot."""
     t, m = unpack_from("<II", slot.params, 4)
     if m > (policy.get("max_memory_kib") or 2**20):
         return "Argon2 memory over the policy"
-    if slot.raw not in spent:
-        if spent["work"] + t * m > (policy.get("max_work_kib") or 2**22):
-            return "Argon2 work over the policy"
-        spent["work"] += t * m
-        spent[slot.raw] = 1
     if spent["runs"] == (policy.get("max_runs") or 4):
         return "Argon2 runs over the policy"
+    if spent["work"] + t * m > (policy.get("max_work_kib") or 2**22):
+        return "Argon2 work over the policy"
     spent["runs"] += 1
+    spent["work"] += t * m
     return None
 
 
