@@ -171,12 +171,6 @@ func (d *draft) account(core []byte, label string) build.Entry {
 	return e
 }
 
-// phrase is a slot for a passphrase at the least cost.
-func (d *draft) phrase(core, passphrase []byte, label string) build.Entry {
-	e, _ := build.PassphraseSlot(core, passphrase, chosen(d.name+": "+label), build.Cheapest, d.recipe.FileKey)
-	return e
-}
-
 // build makes the container of the draft.
 func (d *draft) build() *build.Container {
 	if d.pieces == nil {
@@ -234,13 +228,6 @@ func (s *set) addBytes(d *draft, file []byte) {
 	}
 	s.files[d.File] = file
 	s.cases = append(s.cases, d.Case)
-}
-
-// late says that the fault shows at the end: a stream reader has released
-// everything then, and a random-access reader, which looks there first, nothing.
-func (d *draft) late(class vectors.Class) {
-	zero := 0
-	d.Class, d.Released, d.RandomReleased = class, d.Plaintext.Length, &zero
 }
 
 // after says that all data are released before the fault, by all readers.
