@@ -86,10 +86,10 @@ type Case struct {
 	// unless RandomClass says otherwise.
 	Class       Class `json:"class"`
 	RandomClass Class `json:"random_class,omitempty"`
-	// Needs names what few decoders have, as "kind-5". Without it the slots
-	// concerned are of an unknown kind, and the verdict is ClassWithout.
-	Needs        []string `json:"needs,omitempty"`
-	ClassWithout Class    `json:"class_without,omitempty"`
+	// Needs is a slot kind that few decoders open: "kind-3", "kind-4" or "kind-5".
+	// To others such slots are of an unknown kind, and the verdict is ClassWithout.
+	Needs        string `json:"needs,omitempty"`
+	ClassWithout Class  `json:"class_without,omitempty"`
 	// Plaintext is what the container was made from.
 	Plaintext Plaintext `json:"plaintext"`
 	// Released is how many bytes of it a stream reader has released when it
@@ -144,10 +144,8 @@ func (p Plaintext) Bytes() []byte {
 // ClassFor returns the verdict of a reader, random-access or not, that lacks the
 // given needs.
 func (c *Case) ClassFor(random bool, lacks func(need string) bool) Class {
-	for _, need := range c.Needs {
-		if lacks != nil && lacks(need) {
-			return c.ClassWithout
-		}
+	if c.Needs != "" && lacks != nil && lacks(c.Needs) {
+		return c.ClassWithout
 	}
 	if random && c.RandomClass != "" {
 		return c.RandomClass

@@ -154,7 +154,7 @@ func (r Rules) judgeReleased(c *vectors.Case, released []byte) error {
 	case !bytes.Equal(released[:n], plain[:n]):
 		return fmt.Errorf("what was released is no prefix of the plaintext: byte %d differs", firstDifference(released, plain))
 	case len(released) > limit:
-		return fmt.Errorf("more than %d bytes were released", limit)
+		return fmt.Errorf("more than %d bytes were released before %s", limit, want)
 	case len(released) < limit && (want.Whole() || r.Exact):
 		return fmt.Errorf("%d bytes were released instead of %d", len(released), limit)
 	}

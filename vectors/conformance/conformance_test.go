@@ -40,7 +40,7 @@ func testManifest() (*vectors.Manifest, fstest.MapFS) {
 		{File: "v1/copy_head.coffer", Class: vectors.Header, RandomClass: vectors.DamagedCopy, RandomReleased: &whole},
 		{File: "v1/copy_skew.coffer", Class: vectors.Skew, Released: length},
 		{File: "v1/keys_none.coffer", Class: vectors.NoKey},
-		{File: "v1/keys_hpke.coffer", Class: vectors.Auth, Released: 65_000, Needs: []string{"kind-5"}, ClassWithout: vectors.NoKey},
+		{File: "v1/keys_hpke.coffer", Class: vectors.Auth, Released: 65_000, Needs: "kind-5", ClassWithout: vectors.NoKey},
 	}}
 	files := fstest.MapFS{}
 	for i := range m.Cases {

@@ -91,9 +91,7 @@ func (r *runner) plan(m *vectors.Manifest) (*Report, error) {
 	report := &Report{}
 	for i := range m.Cases {
 		c := &m.Cases[i]
-		for _, need := range c.Needs {
-			known[need] = true
-		}
+		known[c.Needs] = true
 		if r.opts.Match != nil && !r.opts.Match.MatchString(c.File) {
 			continue
 		}

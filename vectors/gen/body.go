@@ -232,6 +232,10 @@ func copyCases(s *set) {
 		swapped(d, c)
 		d.Inputs.AccountKeys = []vectors.Hex{other}
 	})
+	pair("generation-between", "the tail has generation 6, the header 5, and 6 is the least that is wanted: a stream reader has only the header", "3.4.3 3.4.5 8.4.22 8.3.2", vectors.Limit, vectors.Skew, 0, func(d *draft, c *build.Container) {
+		c.EditCopy(&c.Tail, put(64, 6))
+		d.Inputs.MinGeneration = 6
+	})
 	pair("newer-decides", "the tail is newer, its slot fits and its MAC is wrong", "3.4.3 8.4.20 8.4.35", vectors.Auth, vectors.Auth, n, func(d *draft, c *build.Container) {
 		c.EditCopy(&c.Tail, put(64, 6))
 		c.Tail[4096-40] ^= 1

@@ -37,6 +37,9 @@ func main() {
 
 // run writes all files below dir, and removes containers that are no longer made.
 func run(dir string, refresh bool) error {
+	if _, err := os.Stat(filepath.Join(dir, "v1")); err != nil {
+		return fmt.Errorf("run this in the folder vectors: %w", err)
+	}
 	f, err := loadFixtures(filepath.Join(dir, "gen", "testdata", "fixtures.json"))
 	if err != nil {
 		return err

@@ -156,6 +156,11 @@ func keyCases(s *set) {
 	s.keys("runs-4", "the fourth passphrase slot fits", "4.5.8", vectors.OK, with(passphrase), no("1"), no("2"), no("3"), phrase)
 	s.keys("runs-5", "the fifth passphrase slot fits, and four may be tried", "4.5.8 8.4.19 9.1", vectors.Limit, with(passphrase), no("1"), no("2"), no("3"), no("4"), phrase)
 	s.keys("runs-4-wrong", "four passphrase slots, none fits, none was held back", "4.5.8 8.4.18", vectors.NoKey, with(passphrase), no("1"), no("2"), no("3"), no("4"))
+	s.keys("runs-by-slot", "two runs are allowed, of two passphrases with two slots: both go to the first slot, and the second one fits", "4.5.7 4.5.8 8.4.19", vectors.Limit,
+		func(d *draft) {
+			policy(vectors.Argon2{MaxRuns: 2})(d)
+			d.Inputs.Passphrases = []vectors.Hex{passphrase, []byte("a third passphrase")}
+		}, no("1"), phrase)
 	s.keys("policy-runs", "the caller allows one run, and the second slot fits", "4.5.8 8.4.19", vectors.Limit, policy(vectors.Argon2{MaxRuns: 1}), no("1"), phrase)
 
 	twoPhrases := func(p vectors.Argon2) func(d *draft) {

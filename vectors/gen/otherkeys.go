@@ -88,7 +88,7 @@ func otherKeyCases(s *set) {
 	}
 	// need says what a decoder without this kind reports.
 	need := func(d *draft, kind uint16, without vectors.Class) {
-		d.Needs, d.ClassWithout = []string{"kind-" + itoa(int(kind))}, without
+		d.Needs, d.ClassWithout = "kind-"+itoa(int(kind)), without
 	}
 	only := func(kind uint16, mech byte) func(d *draft) {
 		return func(d *draft) {
@@ -137,14 +137,6 @@ func otherKeyCases(s *set) {
 			d.Inputs.OtherKeys = []vectors.OtherKey{keyOf(5, 0)}
 			need(d, 5, vectors.OK)
 		}, slot(5, 0, "slot"), mine)
-
-	s.keys("order-token-service", "a kind 4 slot with another file key before a kind 3 slot: kind 3 comes first", "4.5.7 3.4.3", vectors.OK,
-		func(d *draft) {
-			d.Inputs.AccountKeys, d.Inputs.OtherKeys = nil, []vectors.OtherKey{keyOf(4, 0), keyOf(3, build.MechKW)}
-			d.Needs, d.ClassWithout = []string{"kind-3", "kind-4"}, vectors.NoKey
-		}, func(d *draft, core []byte) build.Entry {
-			return otherSlot(f, core, chosen(d.name+": service"), chosen("the file key of no file"), 4, 0)
-		}, slot(3, build.MechKW, "slot"))
 
 	stranger := func(label string) slotMaker {
 		return func(d *draft, core []byte) build.Entry {

@@ -128,6 +128,8 @@ func keyTexts() vectors.KeyTexts {
 	add("a letter that is no digit", "g"+full[1:], nil)
 	add("the letter O for a zero", "O"+full[1:], nil)
 	add("nothing", "", nil)
+	add("a comment that a CR does not end", "# a key\r"+full, nil)
+	add("a byte order mark", "\xef\xbb\xbf"+full, nil)
 	add("comments only", "# "+full+"\n", nil)
 	add("a comment that does not begin its line", full+" # my key\n", nil)
 	add("no UTF-8", full+"\n\xff", nil)

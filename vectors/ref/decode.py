@@ -14,9 +14,14 @@ import json
 import sys
 from struct import pack, unpack_from
 
-from cryptography.exceptions import InvalidTag
-
 sys.dont_write_bytecode = True  # for the files beside this one
+
+try:
+    import argon2
+    import zstandard
+    from cryptography.exceptions import InvalidTag
+except ImportError as error:
+    sys.exit(f"{error}: apt-get install python3-argon2 python3-cryptography python3-zstandard, and run /usr/bin/python3")
 
 import tar
 from content import Content, read_frames, read_table
@@ -182,6 +187,9 @@ def main():
         return 2
     with open(sys.argv[1], encoding="utf-8") as file:
         case = json.load(file)
+    if case.get("reader") not in ("stream", "random"):
+        print('CASE.json needs "reader": "stream" or "random"', file=sys.stderr)
+        return 2
     try:
         verdict = decode(case, sys.stdin.buffer, sys.stdout.buffer)
     except Fault as fault:
