@@ -171,13 +171,13 @@ func (u *unlocker) mayTry(slot format.Slot) bool {
 		}
 		work := uint64(p.Time) * uint64(p.MemoryKiB)
 		if p.MemoryKiB > u.policy.MaxMemoryKiB {
-			return limit("a passphrase slot asks for %d MiB of memory, and %d MiB are allowed", p.MemoryKiB>>10, u.policy.MaxMemoryKiB>>10)
+			return limit("a passphrase slot asks for %d KiB of memory, and %d KiB are allowed", p.MemoryKiB, u.policy.MaxMemoryKiB)
 		}
 		if u.runs == u.policy.MaxRuns {
 			return limit("more than %d passphrase slots would have to be tried", u.policy.MaxRuns)
 		}
 		if u.workKiB+work > u.policy.MaxWorkKiB {
-			return limit("the passphrase slots ask for more than %d MiB × passes in all", u.policy.MaxWorkKiB>>10)
+			return limit("the passphrase slots ask for more than %d KiB × passes in all", u.policy.MaxWorkKiB)
 		}
 		u.runs++
 		u.workKiB += work

@@ -2,6 +2,7 @@ package fuzz_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"io"
@@ -18,7 +19,7 @@ import (
 const (
 	// beforeKey is what a reader may allocate before it has authenticated anything,
 	// besides two header blocks (§ 1.1.6) and what Argon2 takes.
-	beforeKey = 256 << 10
+	beforeKey = 64 << 10
 	// perWorker is what a worker of a reader keeps besides its buffers: tables of
 	// the decompressor, and what the AEAD holds.
 	perWorker = 1 << 20
@@ -46,13 +47,13 @@ func (c *caller) checkBudgets(t *testing.T, file []byte, stream, random *reading
 		segment = b.segment()
 	}
 	for _, workers := range []int{1, 2} {
-		limit := c.opening()
+		limit := c.opening(file)
 		if authentic {
 			limit += uint64(readerBuffers(workers, segment)) + uint64(workers)*perWorker + uint64(len(stream.plain)+len(file))
 		}
 		budget(t, "stream", limit, len(file)+len(stream.plain), func() { read(workers) })
 	}
-	limit := c.opening()
+	limit := c.opening(file)
 	if !beforeAuthentication(random.class) {
 		limit += perWorker + 2*packageSize + uint64(len(file))
 	}
@@ -76,15 +77,21 @@ func beforeAuthentication(c vectors.Class) bool {
 	return false
 }
 
-// opening is what opening a file may take.
-func (c *caller) opening() uint64 {
-	n := uint64(2*65536 + beforeKey)
-	if len(c.passphrases) > 0 {
-		p := engine.DefaultArgon2Policy()
-		if c.argon2.MaxMemoryKiB != 0 {
-			p = c.argon2
+// opening is what opening a file may take: its two header blocks, if they say a legal
+// length, and Argon2.
+func (c *caller) opening(file []byte) uint64 {
+	n := uint64(beforeKey)
+	for _, at := range []int{72, len(file) - 4} {
+		if at >= 0 && at+4 <= len(file) {
+			if h := le.Uint32(file[at:]); h <= 65536 {
+				n += uint64(h)
+			}
 		}
-		n += uint64(p.MaxRuns) * uint64(p.MaxMemoryKiB) << 10 // one after the other
+	}
+	if len(c.passphrases) > 0 {
+		d := engine.DefaultArgon2Policy()
+		runs, kib := cmp.Or(c.argon2.MaxRuns, d.MaxRuns), cmp.Or(c.argon2.MaxMemoryKiB, d.MaxMemoryKiB)
+		n += uint64(runs) * uint64(kib) << 10 // one after the other
 	}
 	return n
 }

@@ -108,7 +108,6 @@ const maxFile = 10 << 10
 func callerOf(c *vectors.Case) *caller {
 	in := &c.Inputs
 	who := &caller{context: in.Context, minGeneration: in.MinGeneration, maxMemory: in.MaxMemory}
-	var secret [][]byte
 	for _, k := range in.AccountKeys {
 		who.accounts = append(who.accounts, k)
 	}
@@ -118,7 +117,7 @@ func callerOf(c *vectors.Case) *caller {
 	if a := in.Argon2; a != nil {
 		who.argon2.MaxMemoryKiB, who.argon2.MaxRuns, who.argon2.MaxWorkKiB = a.MaxMemoryKiB, a.MaxRuns, a.MaxWorkKiB
 	}
-	who.secrets = newSecrets(append(append(secret, who.accounts...), who.passphrases...)...)
+	who.secrets = newSecrets(who.accounts...) // the passphrases are words of English
 	return who
 }
 
