@@ -13,7 +13,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/coffer-backup/coffer/engine"
-	"github.com/coffer-backup/coffer/vectors"
 )
 
 const (
@@ -42,7 +41,7 @@ func (c *caller) checkBudgets(t *testing.T, file []byte, stream, random *reading
 			r.Close()
 		}
 	}
-	segment, authentic := 0, !beforeAuthentication(stream.class)
+	segment, authentic := 0, !stream.class.Early()
 	if b, class := judgeBlock(file); class == "" {
 		segment = b.segment()
 	}
@@ -54,7 +53,7 @@ func (c *caller) checkBudgets(t *testing.T, file []byte, stream, random *reading
 		budget(t, "stream", limit, len(file)+len(stream.plain), func() { read(workers) })
 	}
 	limit := c.opening(file)
-	if !beforeAuthentication(random.class) {
+	if !random.class.Early() {
 		limit += perWorker + 2*packageSize + uint64(len(file))
 	}
 	budget(t, "random access", limit, len(file), func() {
@@ -65,16 +64,6 @@ func (c *caller) checkBudgets(t *testing.T, file []byte, stream, random *reading
 	if err := goleak.Find(leaks); err != nil {
 		t.Error(err)
 	}
-}
-
-// beforeAuthentication tells the classes that are only said before memory for
-// segments is allocated (§ 8.1.4).
-func beforeAuthentication(c vectors.Class) bool {
-	switch c {
-	case vectors.Magic, vectors.Version, vectors.Header, vectors.NoKey, vectors.Limit, vectors.Context:
-		return true
-	}
-	return false
 }
 
 // opening is what opening a file may take: its two header blocks, if they say a legal

@@ -83,23 +83,23 @@ func headerCases(s *set) {
 	c.Head[10], c.Tail[10] = 9, 9
 	s.add(d, c)
 
-	d = s.draft("header_mac", "the MAC is wrong in both copies, the CRC is right", "4.3.1 8.4.20 3.1.3")
-	d.Class = vectors.Auth
-	c = d.build()
-	for _, b := range [][]byte{c.Head, c.Tail} {
-		b[4096-40] ^= 1
-		build.ResealCRC(b)
+	for _, m := range []struct {
+		name, comment, spec string
+		at                  int
+		mask                byte
+	}{
+		{"header_mac", "the MAC is wrong in both copies, the CRC is right", "4.3.1 8.4.20 3.1.3", 4096 - 40, 1},
+		{"header_mac-last", "the last byte of the MAC is wrong in both copies", "4.3.1 8.4.20", 4096 - 9, 0x80},
+	} {
+		d := s.draft(m.name, m.comment, m.spec)
+		d.Class = vectors.Auth
+		c := d.build()
+		for _, b := range [][]byte{c.Head, c.Tail} {
+			b[m.at] ^= m.mask
+			build.ResealCRC(b)
+		}
+		s.add(d, c)
 	}
-	s.add(d, c)
-
-	d = s.draft("header_mac-last", "the last byte of the MAC is wrong in both copies", "4.3.1 8.4.20")
-	d.Class = vectors.Auth
-	c = d.build()
-	for _, b := range [][]byte{c.Head, c.Tail} {
-		b[4096-9] ^= 0x80
-		build.ResealCRC(b)
-	}
-	s.add(d, c)
 
 	d = s.draft("header_mac-key", "the MAC was made with the key of another file", "4.1 4.3.2 8.4.20")
 	d.Class = vectors.Auth
