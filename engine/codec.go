@@ -2,8 +2,10 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/zstd"
@@ -44,7 +46,8 @@ func (c zstdCompressor) Append(dst, src []byte) ([]byte, error) {
 // each that it decompresses to the segment. It is for one goroutine.
 type encoder struct {
 	comp    Compressor // nil: raw blocks
-	dec     *decoder   // nil: no check
+	probe   probe
+	dec     *decoder // nil: no check
 	scratch []byte
 	sum     xxhash.Digest
 }
@@ -65,34 +68,55 @@ func newEncoder(opts *WriterOptions, segmentSize int) (e *encoder, err error) {
 	return e, err
 }
 
-// append appends a frame that holds src to dst.
+// compressible reports whether it seems worth while to compress src.
+func (e *encoder) compressible(src []byte) bool {
+	return e.comp != nil && e.probe.compressible(src)
+}
+
+// append appends a frame that holds src to dst, compressed but at level Store.
 func (e *encoder) append(dst, src []byte) ([]byte, error) {
-	start := len(dst)
-	if e.comp != nil {
-		out, err := e.comp.Append(dst, src)
-		if err != nil {
-			return dst, fmt.Errorf("compressing: %w", err)
-		}
-		if len(out)-start <= format.MaxFrameSize(len(src)) {
-			return out, e.check(out[start:], src)
-		}
+	if e.comp == nil {
+		return e.appendStored(dst, src)
 	}
+	out, err := e.comp.Append(dst, src)
+	if err != nil {
+		return dst, fmt.Errorf("compressing: %w", err)
+	}
+	if len(out)-len(dst) > format.MaxFrameSize(len(src)) {
+		return e.appendStored(dst, src)
+	}
+	return out, e.check(out[len(dst):], src)
+}
+
+// appendStored appends a frame of raw blocks that holds src to dst.
+func (e *encoder) appendStored(dst, src []byte) ([]byte, error) {
 	out := format.AppendStored(dst, src, uint32(xxhash.Sum64(src)))
-	return out, e.check(out[start:], src)
+	return out, e.check(out[len(dst):], src)
 }
 
 // store makes a frame of raw blocks of the n bytes of content that are in their
 // places in frame. There is no other copy to compare them with.
 func (e *encoder) store(frame []byte, n int) ([]byte, error) {
 	e.sum.Reset()
-	for off := 0; off < n; {
-		block := format.StoredRoom(frame, off, n)
+	for block := range storedBlocks(frame, n) {
 		_, _ = e.sum.Write(block) // never fails
-		off += len(block)
 	}
 	frame = format.FinishStored(frame, n, uint32(e.sum.Sum64()))
 	_, _, err := format.WalkFrame(frame, n)
 	return frame, err
+}
+
+// storedBlocks gives the n bytes of content that are in their places in frame.
+func storedBlocks(frame []byte, n int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for off := 0; off < n; {
+			block := format.StoredRoom(frame, off, n)
+			if !yield(block) {
+				return
+			}
+			off += len(block)
+		}
+	}
 }
 
 // check demands of a new frame that readers will accept it and get src. The
@@ -111,11 +135,11 @@ func (e *encoder) check(frame, src []byte) error {
 			err = errNotEqual
 		}
 	default:
-		if cap(e.scratch) < size {
-			e.scratch = make([]byte, size)
+		if len(e.scratch) < size+decodeSpare {
+			e.scratch = make([]byte, size+decodeSpare)
 		}
 		var out []byte
-		if out, err = e.dec.decode(e.scratch[:0:size], frame); err == nil && !bytes.Equal(out, src) {
+		if out, err = e.dec.decode(e.scratch, frame, size); err == nil && !bytes.Equal(out, src) {
 			err = errNotEqual
 		}
 	}
@@ -143,19 +167,49 @@ func newDecoder(segmentSize int) (*decoder, error) {
 	return &decoder{dec}, nil
 }
 
-// decode decompresses frame, which format.WalkFrame or a FrameWalker accepted,
-// into dst[:0]; cap(dst) is the declared size.
-func (d *decoder) decode(dst, frame []byte) (out []byte, err error) {
+// decodeSpare is how much longer than the plaintext decode's buffer must be: where the
+// decompressor may write a little too far, it is faster.
+const decodeSpare = 16
+
+// decode decompresses frame, which format.WalkFrame or a FrameWalker accepted and
+// which declares size bytes, into buf.
+func (d *decoder) decode(buf, frame []byte, size int) (out []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the decompressor failed: %v", p)
 		}
-		if err == nil && len(out) != cap(dst) {
+		if err == nil && len(out) != size {
 			err = io.ErrUnexpectedEOF
 		}
-		if err != nil {
-			err = &format.SyntaxError{Struct: "data frame", Field: "blocks", Reason: err.Error()}
-		}
+		err = blocksError(err)
 	}()
-	return d.dec.DecodeAll(frame, dst)
+	return d.dec.DecodeAll(frame, buf[:0:size+decodeSpare])
+}
+
+// checkStored does for a frame that WalkFrame or a FrameWalker found to be stored,
+// and that declares size bytes, what decompressing it would: its plaintext is in it as
+// it is.
+func checkStored(frame []byte, size int, sum *xxhash.Digest) error {
+	sum.Reset()
+	n := 0
+	for off, more := 0, true; more; more = off != 0 {
+		var block []byte
+		block, off = format.StoredBlock(frame, off)
+		n += len(block)
+		_, _ = sum.Write(block) // never fails
+	}
+	switch {
+	case n != size:
+		return blocksError(fmt.Errorf("have %d bytes of %d", n, size))
+	case uint32(sum.Sum64()) != format.StoredChecksum(frame):
+		return blocksError(errors.New("have another checksum"))
+	}
+	return nil
+}
+
+func blocksError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &format.SyntaxError{Struct: "data frame", Field: "blocks", Reason: err.Error()}
 }

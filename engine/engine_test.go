@@ -194,3 +194,35 @@ func TestCatalog(t *testing.T) {
 		t.Errorf("OnCatalog's error came back as %v", err)
 	}
 }
+
+// TestMixedSegments has the writer guess wrong, both ways, whether a segment will be
+// compressed: it reads it to where a stored frame has it, or not.
+func TestMixedSegments(t *testing.T) {
+	const seg = 128 << 10
+	words, random := text(seg, 1), noise(seg, 1)
+	var plain []byte
+	for _, s := range []string{"tnntttnnnnnntnntt", "ntn"} {
+		for i, c := range s {
+			segment := words
+			if c == 'n' {
+				segment = random
+			}
+			if i == len(s)-1 { // a last one that is not full
+				segment = segment[:seg-1000]
+			}
+			plain = append(plain, segment...)
+		}
+		for _, workers := range []int{1, 3} {
+			for _, skip := range []bool{false, true} {
+				c := seal(t, plain, &engine.WriterOptions{SegmentSize: seg, Workers: workers, SkipCheck: skip})
+				if got, err := openStream(c, nil); err != nil || !bytes.Equal(got, plain) {
+					t.Errorf("%s, %d workers: other bytes, or %v", s, workers, err)
+				}
+				if got, err := openFile(c, nil); err != nil || !bytes.Equal(got, plain) {
+					t.Errorf("%s, %d workers: other bytes at random, or %v", s, workers, err)
+				}
+			}
+		}
+		plain = nil
+	}
+}

@@ -318,7 +318,7 @@ func (a *accessor) decode(off, length int64) ([]byte, error) {
 		return nil, &format.SyntaxError{Struct: "data frame", Field: "frame", Reason: fmt.Sprintf("%d bytes are more than a frame may have", length)}
 	}
 	if a.buf == nil {
-		a.buf, a.frame = make([]byte, segment), make([]byte, format.MaxFrameSize(segment))
+		a.buf, a.frame = make([]byte, segment+decodeSpare), make([]byte, format.MaxFrameSize(segment))
 	}
 	a.segment = -1
 	frame := a.frame[:length]
@@ -329,5 +329,5 @@ func (a *accessor) decode(off, length int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.dec.decode(a.buf[:0:size], frame)
+	return a.dec.decode(a.buf, frame, size)
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/coffer-backup/coffer/backends"
 	"github.com/coffer-backup/coffer/format"
 )
@@ -69,7 +71,8 @@ type openJob struct {
 	kind   format.FrameKind
 	offset int64 // of the frame in the container
 	frame  []byte
-	size   int // of the plaintext
+	size   int  // of the plaintext
+	stored bool // the plaintext is in frame as it is, else it comes to be in plain
 	buf    []byte
 	plain  []byte
 	err    error
@@ -104,7 +107,7 @@ func newOpenPipe(ctx context.Context, src io.Reader, key *unlocked, b backends.B
 		return &openRun{sealed: make([]byte, packagesPerRun(segment)*format.MaxPackageSize), step: make(chan struct{}, 1)}
 	})
 	p.jobs = newPool(n, func() *openJob {
-		return &openJob{buf: make([]byte, segment), frame: make([]byte, 0, format.MaxFrameSize(segment)), step: make(chan struct{}, 1)}
+		return &openJob{buf: make([]byte, segment+decodeSpare), frame: make([]byte, 0, format.MaxFrameSize(segment)), step: make(chan struct{}, 1)}
 	})
 	p.opening, p.decoding = make(chan *openRun, n), make(chan *openJob, n+1) // and the end
 	p.tasks = make(chan openTask, 2*n)
@@ -179,7 +182,7 @@ func (p *openPipe) fetch() {
 // fill reads a run and finds its packages. What it believes of their headers,
 // that a package is the final one and short, is proved when it is opened.
 func (p *openPipe) fill(r *openRun, number uint64) {
-	n, err := io.ReadFull(p.src, r.sealed)
+	n, err := readChunks(p.src, r.sealed)
 	p.read.Add(int64(n))
 	r.number, r.packages, r.err = number, r.packages[:0], nil
 	suite := p.key.copy.header.Suite
@@ -205,6 +208,19 @@ func (p *openPipe) fill(r *openRun, number uint64) {
 			return
 		}
 	}
+}
+
+// readChunks is io.ReadFull in calls of ioSize.
+func readChunks(src io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = io.ReadFull(src, b[n:min(len(b), n+ioSize)])
+		n += m
+	}
+	if err == io.EOF && n > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // incomplete is the error when src ended, or failed with err, inside a package.
@@ -273,6 +289,7 @@ func expectEnd(src io.Reader, offset int64) error {
 // work opens runs and decompresses frames until the pipe stops.
 func (p *openPipe) work(s *stream, dec *decoder) {
 	defer s.close()
+	var sum xxhash.Digest
 	for {
 		t, ok := receive(p.ctx, p.tasks)
 		if !ok {
@@ -284,7 +301,11 @@ func (p *openPipe) work(s *stream, dec *decoder) {
 			continue
 		}
 		j := t.job
-		j.plain, j.err = dec.decode(j.buf[:0:j.size], j.frame)
+		if j.stored {
+			j.err = checkStored(j.frame, j.size, &sum)
+		} else {
+			j.plain, j.err = dec.decode(j.buf, j.frame, j.size)
+		}
 		if j.err != nil {
 			j.err = &Error{"content", j.offset, j.err}
 		}

@@ -94,3 +94,28 @@ func (p *pool[T]) drain(ctx context.Context) bool {
 	}
 	return true
 }
+
+// A fifo is a queue of at most so many values as it was made for.
+type fifo[T any] struct {
+	ring []T
+	at   int // of the first value
+	n    int
+}
+
+func newFIFO[T any](size int) fifo[T] { return fifo[T]{ring: make([]T, size)} }
+
+func (q *fifo[T]) len() int { return q.n }
+
+func (q *fifo[T]) first() T { return q.ring[q.at] }
+
+func (q *fifo[T]) push(v T) {
+	q.ring[(q.at+q.n)%len(q.ring)] = v
+	q.n++
+}
+
+func (q *fifo[T]) pop() T {
+	v := q.ring[q.at]
+	q.at = (q.at + 1) % len(q.ring)
+	q.n--
+	return v
+}

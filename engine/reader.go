@@ -23,7 +23,8 @@ type Reader struct {
 	opts    ReaderOptions
 	pipe    *openPipe
 	cur     *openJob // being given out
-	rest    []byte   // what is left of cur
+	rest    []byte   // what is left of it, or of its current block if it is stored
+	block   int      // where in cur the next block is, or 0
 	cat     catalogReader
 	plain   int64
 	err     error
@@ -130,9 +131,10 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 		} else if err != nil {
 			return n, err
 		}
-		m, err := w.Write(r.rest)
+		piece := r.rest[:min(len(r.rest), ioSize)]
+		m, err := w.Write(piece)
 		n += int64(m)
-		if err == nil && m < len(r.rest) {
+		if err == nil && m < len(piece) {
 			err = io.ErrShortWrite
 		}
 		r.advance(m)
@@ -146,7 +148,7 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 func (r *Reader) advance(n int) {
 	r.rest = r.rest[n:]
 	r.plain += int64(n)
-	if r.opts.Progress != nil && len(r.rest) == 0 {
+	if r.opts.Progress != nil && len(r.rest) == 0 && r.block == 0 {
 		r.opts.Progress(Progress{Plain: r.plain, Sealed: r.pipe.read.Load()})
 	}
 }
@@ -154,6 +156,10 @@ func (r *Reader) advance(n int) {
 // fill makes rest not empty, or fails.
 func (r *Reader) fill() error {
 	for r.err == nil && len(r.rest) == 0 {
+		if r.block > 0 {
+			r.rest, r.block = format.StoredBlock(r.cur.frame, r.block)
+			continue
+		}
 		if r.cur != nil {
 			r.pipe.recycle(r.cur)
 			r.cur = nil
@@ -163,7 +169,9 @@ func (r *Reader) fill() error {
 			r.stop(err)
 			break
 		}
-		if r.cur.kind == format.FrameData {
+		if r.cur.stored {
+			r.rest, r.block = format.StoredBlock(r.cur.frame, 0)
+		} else if r.cur.kind == format.FrameData {
 			r.rest = r.cur.plain
 		} else if err := r.catalog(r.cur); err != nil {
 			r.stop(err)
@@ -197,7 +205,7 @@ func (r *Reader) catalog(j *openJob) error {
 // for a Read of src that is under way, unless ctx has ended.
 func (r *Reader) Close() error {
 	r.stop(cmp.Or(r.err, errReaderClosed))
-	r.rest = nil
+	r.rest, r.block = nil, 0
 	if r.pipe.released() && r.ownsKey {
 		r.key.erase()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"github.com/coffer-backup/coffer/backends"
@@ -11,32 +12,35 @@ import (
 	"github.com/coffer-backup/coffer/internal/spool"
 )
 
-// A sealPipe takes segments through four steps: a worker compresses the segment;
-// place, in order, settles which packages the frame falls into; a worker seals
-// them; write, in order, gives them to dst.
+// A sealPipe takes segments through four steps: a worker makes a frame of the
+// segment; when all frames before it are placed, the packages that it falls into are
+// settled; a worker seals them, as a rule the same one; write, in order, gives them
+// to dst.
 //
-//	Writer ── job ──► tasks ──► worker ─► compressed
-//	             └──► placing ──► place ──► tasks ──► worker ─► sealed
-//	                                  └───► writing ──► write ──► dst, free
+//	Writer ─ job ──► unplaced
+//	           └───► tasks ──► worker ─► framed ─► placed ─► sealed
+//	                              ▲                  ├─► writing ──► write ──► dst, free
+//	                              └──────── tasks ◄──┘ (of the frames that waited for this one)
 //
 // Every job carries its buffers. There is a fixed number of jobs, so all the
 // queues have room for all jobs, memory is bounded, and nothing is allocated for
-// a segment. The order is that of the queues placing and writing: their readers
-// wait for each job's step in turn.
+// a segment. The order is that of the queues unplaced and writing.
 type sealPipe struct {
 	lifetime
 
 	dst     io.Writer
 	jobs    pool[*sealJob]
 	tasks   chan *sealJob
-	placing chan *sealJob
 	writing chan *sealJob
 
 	maxFrame int
-	store    bool
 	last     *stream // seals the final package
+	// stored says that the last frame was not compressed. It is a guess at the next
+	// one, and no guess at level Store.
+	stored atomic.Bool
 
-	// Owned by place, and by the Writer's goroutine when the pipe is drained.
+	mu       sync.Mutex // for what follows, until the pipe is drained
+	unplaced fifo[*sealJob]
 	table    seekTable
 	content  int64  // bytes of content placed
 	packages uint64 // packages placed
@@ -49,38 +53,38 @@ type sealPipe struct {
 
 // A sealJob is one frame on its way.
 type sealJob struct {
-	filled int    // plaintext bytes
-	buf    []byte // the segment's plaintext and, once that is compressed, its packages
-	frame  []byte
-	isData bool // the frame came from a segment
+	filled  int    // plaintext bytes
+	buf     []byte // the segment's plaintext and, once the frame is made, its packages
+	frame   []byte
+	inFrame bool // the plaintext is in frame, where a stored frame has it, and not in buf
+	isData  bool // the frame came from a segment
+	framed  bool
+	placed  bool
 
 	number uint64 // of the first package
 	first  []byte // payload of the first package, if it begins in earlier frames
 	whole  []byte // payloads of the other packages, within frame
 	sealed []byte // within buf
-	step   chan struct{}
-	stage  stage
+	done   chan struct{}
 }
 
-type stage int
-
-const (
-	stageCompress stage = iota
-	stageSeal
-)
-
-// room returns where the next bytes of a segment of size bytes go. At level Store
-// that is their place in the frame, so that they are not copied again.
+// room returns where the next bytes of a segment of size bytes go. If the segment
+// will not be compressed, or so it seems, that is their place in the frame, so that
+// they are not copied again.
 func (p *sealPipe) room(j *sealJob, size int) []byte {
-	if p.store {
+	if j.filled == 0 {
+		j.inFrame = p.stored.Load()
+	}
+	if j.inFrame {
 		return format.StoredRoom(j.frame[:cap(j.frame)], j.filled, size)
 	}
 	return j.buf[j.filled:size]
 }
 
 func newSealPipe(ctx context.Context, dst io.Writer, w *Writer, backend backends.Backend, key []byte, nonce format.Nonce) (*sealPipe, error) {
-	p := &sealPipe{dst: dst, maxFrame: format.MaxFrameSize(w.segment), store: w.opts.Level == Store, progress: w.opts.Progress}
+	p := &sealPipe{dst: dst, maxFrame: format.MaxFrameSize(w.segment), progress: w.opts.Progress}
 	p.begin(ctx)
+	p.stored.Store(w.opts.Level == Store)
 	// One job is being filled, one for each worker, and as many wait for their
 	// turn or for dst; large segments get fewer.
 	jobs := 2*w.opts.Workers + 1
@@ -88,8 +92,8 @@ func newSealPipe(ctx context.Context, dst io.Writer, w *Writer, backend backends
 		jobs = w.opts.Workers + 1
 	}
 	p.jobs = newPool(jobs, p.newJob)
-	p.placing, p.writing = make(chan *sealJob, jobs), make(chan *sealJob, jobs)
-	p.tasks = make(chan *sealJob, jobs)
+	p.tasks, p.writing = make(chan *sealJob, jobs), make(chan *sealJob, jobs)
+	p.unplaced = newFIFO[*sealJob](jobs)
 	p.table.spool = spool.New(spoolLimit, w.opts.TempDir)
 	p.carry = make([]byte, 0, format.MaxPayload)
 
@@ -101,7 +105,6 @@ func newSealPipe(ctx context.Context, dst io.Writer, w *Writer, backend backends
 		p.fail(err)
 		return nil, err
 	}
-	p.running.Go(p.place)
 	go p.write()
 	for range w.opts.Workers {
 		enc, err := newEncoder(&w.opts, w.segment)
@@ -157,30 +160,22 @@ func (p *sealPipe) newJob() *sealJob {
 		buf:   make([]byte, packages*format.MaxPackageSize),
 		frame: make([]byte, 0, p.maxFrame),
 		first: make([]byte, 0, format.MaxPayload),
-		step:  make(chan struct{}, 1),
+		done:  make(chan struct{}, 1),
 	}
 }
 
-// compress sends on a job whose segment is filled.
-func (p *sealPipe) compress(j *sealJob) error {
-	j.isData, j.stage = true, stageCompress
-	if send(p.ctx, p.placing, j) && send(p.ctx, p.tasks, j) {
-		return nil
-	}
+// begun sends on a job whose segment is filled, or whose frame, if it is no data
+// frame, holds content bytes as they are.
+func (p *sealPipe) begun(j *sealJob, isData bool) error {
+	j.isData, j.framed, j.placed = isData, false, false
+	p.mu.Lock()
+	p.unplaced.push(j)
+	p.mu.Unlock()
+	p.tasks <- j // all queues have room for all jobs
 	return p.failure()
 }
 
-// raw sends on a job whose frame holds content bytes as they are.
-func (p *sealPipe) raw(j *sealJob) error {
-	j.isData = false
-	j.step <- struct{}{}
-	if send(p.ctx, p.placing, j) {
-		return nil
-	}
-	return p.failure()
-}
-
-// work compresses and seals until the pipe stops.
+// work makes frames and seals them until the pipe stops.
 func (p *sealPipe) work(s *stream, enc *encoder) {
 	defer s.close()
 	for {
@@ -188,49 +183,77 @@ func (p *sealPipe) work(s *stream, enc *encoder) {
 		if !ok {
 			return
 		}
-		var err error
-		if j.stage == stageCompress {
-			err = p.encode(j, enc)
-		} else {
-			err = j.seal(s)
-		}
-		if err != nil {
+		if err := p.advance(j, s, enc); err != nil {
 			p.fail(err)
 			return
 		}
-		j.step <- struct{}{}
 	}
 }
 
-// encode makes the frame of the job's segment.
-func (p *sealPipe) encode(j *sealJob, enc *encoder) (err error) {
-	if p.store {
-		j.frame, err = enc.store(j.frame[:cap(j.frame)], j.filled)
-	} else {
-		j.frame, err = enc.append(j.frame[:0], j.buf[:j.filled])
+// advance takes j as far as it can go now.
+func (p *sealPipe) advance(j *sealJob, s *stream, enc *encoder) (err error) {
+	if !j.placed {
+		if j.isData {
+			if err = p.encode(j, enc); err != nil {
+				return err
+			}
+		}
+		if mine, err := p.place(j); err != nil || !mine {
+			return err
+		}
+	}
+	if err = j.seal(s); err == nil {
+		j.done <- struct{}{}
 	}
 	return err
 }
 
-// place gives each frame its place in the content and its packages.
-func (p *sealPipe) place() {
-	for {
-		j, ok := receive(p.ctx, p.placing)
-		if !ok {
-			return
+// encode makes the frame of the job's segment.
+func (p *sealPipe) encode(j *sealJob, enc *encoder) (err error) {
+	plain, frame := j.buf[:j.filled], j.frame[:cap(j.frame)]
+	if j.inFrame {
+		plain = format.StoredRoom(frame, 0, j.filled)[:j.filled] // with room for a block header here and there
+	}
+	compress := enc.compressible(plain)
+	p.stored.Store(!compress)
+	switch {
+	case !compress && j.inFrame:
+		j.frame, err = enc.store(frame, j.filled)
+	case !compress:
+		j.frame, err = enc.appendStored(frame[:0], plain)
+	default:
+		if j.inFrame { // the guess was wrong
+			plain = j.buf[:0]
+			for block := range storedBlocks(frame, j.filled) {
+				plain = append(plain, block...)
+			}
 		}
-		if _, ok = receive(p.ctx, j.step); !ok {
-			return
+		j.frame, err = enc.append(frame[:0], plain)
+	}
+	return err
+}
+
+// place is told that j's frame is made. It gives a place to each frame that has
+// nothing unplaced before it any more. It reports whether j is among these, for the
+// caller to seal; the others are sent to whoever is free.
+func (p *sealPipe) place(j *sealJob) (mine bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j.framed = true
+	for p.unplaced.len() > 0 && p.unplaced.first().framed {
+		next := p.unplaced.pop()
+		if err := p.placeJob(next); err != nil {
+			return false, err
 		}
-		if err := p.placeJob(j); err != nil {
-			p.fail(err)
-			return
-		}
-		j.stage = stageSeal
-		if !send(p.ctx, p.writing, j) || !send(p.ctx, p.tasks, j) {
-			return
+		next.placed = true
+		p.writing <- next
+		if next == j {
+			mine = true
+		} else {
+			p.tasks <- next
 		}
 	}
+	return mine, nil
 }
 
 // placeJob cuts carry ‖ frame into full packages. At least one byte is always
@@ -295,10 +318,10 @@ func (p *sealPipe) write() {
 		if !ok {
 			return
 		}
-		if _, ok = receive(p.ctx, j.step); !ok {
+		if _, ok = receive(p.ctx, j.done); !ok {
 			return
 		}
-		if p.ctx.Err() != nil { // it may have ended together with the step
+		if p.ctx.Err() != nil { // it may have ended together with the job
 			return
 		}
 		if len(j.sealed) > 0 {
@@ -322,14 +345,23 @@ func (p *sealPipe) report() {
 	}
 }
 
+// ioSize is the most that is read or written by one call. The scheduler gives the
+// processor of a goroutine that is long in the kernel to another thread, and what
+// follows costs more than the additional calls: of a file in memory, 1 MiB at a time
+// takes a third longer.
+const ioSize = 128 << 10
+
 func (p *sealPipe) output(b []byte) error {
-	n, err := p.dst.Write(b)
-	p.written.Add(int64(n))
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
-	}
-	if err != nil {
-		return fmt.Errorf("writing the container: %w", err)
+	for len(b) > 0 {
+		n, err := p.dst.Write(b[:min(len(b), ioSize)])
+		p.written.Add(int64(n))
+		if err == nil && n < min(len(b), ioSize) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return fmt.Errorf("writing the container: %w", err)
+		}
+		b = b[n:]
 	}
 	return nil
 }
@@ -392,5 +424,5 @@ func (w *rawWriter) flush() error {
 	}
 	j := w.cur
 	w.cur = nil
-	return w.pipe.raw(j)
+	return w.pipe.begun(j, false)
 }

@@ -158,7 +158,7 @@ func (s *splitter) walk() error {
 func (s *splitter) send() error {
 	j := s.job
 	s.job = nil
-	j.size = s.walker.ContentSize()
+	j.size, j.stored = s.walker.ContentSize(), s.walker.Stored() && j.kind == format.FrameData
 	e := format.SeekEntry{Compressed: uint32(len(j.frame)), Decompressed: uint32(j.size)}
 	if j.kind == format.FrameCatalog {
 		e = format.SeekEntry{Compressed: uint32(format.SkippableHeaderSize + len(j.frame))}

@@ -171,7 +171,7 @@ func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 		if err != nil {
 			return n, err
 		}
-		m, err := r.Read(buf)
+		m, err := r.Read(buf[:min(len(buf), ioSize)])
 		n += int64(m)
 		if ferr := w.filled(m); ferr != nil {
 			return n, ferr
@@ -213,7 +213,7 @@ func (w *Writer) filled(n int) error {
 func (w *Writer) flush() error {
 	j := w.cur
 	w.cur = nil
-	return w.pipe.compress(j)
+	return w.pipe.begun(j, true)
 }
 
 // AddCatalogEntry adds a record to the container's catalog, which makes it an

@@ -212,20 +212,36 @@ func AppendStored(dst, content []byte, checksum uint32) []byte {
 	return dst[:start+len(FinishStored(frame, len(content), checksum))]
 }
 
-// EqualStored reports whether frame, which WalkFrame found to be stored, holds
-// exactly content.
+// StoredBlock returns the content of the block at offset off of frame, which
+// WalkFrame or a FrameWalker found to be stored, and the offset of the next block, 0
+// after the last one. At offset 0 it is the first.
+func StoredBlock(frame []byte, off int) (content []byte, next int) {
+	if off == 0 {
+		off = 5 + 1<<(frame[4]>>6)
+	}
+	b := frame[off:]
+	v := int(b[0]) | int(b[1])<<8 | int(b[2])<<16
+	end := blockHeaderSize + v>>3
+	if v&1 == 0 {
+		next = off + end
+	}
+	return b[blockHeaderSize:end], next
+}
+
+// StoredChecksum returns the checksum of such a frame.
+func StoredChecksum(frame []byte) uint32 {
+	return binary.LittleEndian.Uint32(frame[len(frame)-4:])
+}
+
+// EqualStored reports whether such a frame holds content, but for its checksum.
 func EqualStored(frame, content []byte) bool {
-	off := 5 + 1<<(frame[4]>>6)
-	for {
-		b := frame[off:]
-		v := int(b[0]) | int(b[1])<<8 | int(b[2])<<16
-		n := v >> 3
-		if n > len(content) || string(b[blockHeaderSize:blockHeaderSize+n]) != string(content[:n]) {
+	for off := 0; ; {
+		block, next := StoredBlock(frame, off)
+		if len(block) > len(content) || string(block) != string(content[:len(block)]) {
 			return false
 		}
-		content = content[n:]
-		off += blockHeaderSize + n
-		if v&1 != 0 {
+		content = content[len(block):]
+		if off = next; off == 0 {
 			return len(content) == 0
 		}
 	}
