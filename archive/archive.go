@@ -47,7 +47,7 @@ const (
 
 // chunkSize is how much content is moved at once, and so how often a context is
 // asked.
-const chunkSize = 1 << 20
+const chunkSize = 128 << 10
 
 // The errors that callers branch on.
 var (

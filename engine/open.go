@@ -15,10 +15,10 @@ import (
 	"github.com/coffer-backup/coffer/format"
 )
 
-// packagesPerRun is how many packages are read, and opened by one worker, at a
-// time: about a segment, so that hand-overs cost no more than those of frames, up to
-// 1 MiB, where their cost has vanished.
-func packagesPerRun(segment int) int { return min(segment/format.MaxPayload, 16) }
+// packagesPerRun is how many packages are read, and opened by one worker, at a time:
+// no more than a segment, and at most 256 KiB, which stay in a core's cache until they
+// are cut into frames.
+func packagesPerRun(segment int) int { return min(segment/format.MaxPayload, 4) }
 
 // An openPipe is a sealPipe backwards: fetch reads runs of packages; a worker
 // opens each; split, in order, cuts their payloads into frames; a worker
