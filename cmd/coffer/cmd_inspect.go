@@ -19,7 +19,10 @@ func newInspect(u *ui) *cobra.Command {
 		Use:   "inspect FILE|-",
 		Short: "Show what anybody can see of a container, without a key",
 		Long: `Show every public field of a container: what an observer sees, and which keys open
-it. Nothing of it is authenticated without a key; "coffer verify" does that.`,
+it. Nothing of it is authenticated without a key; "coffer verify" does that.
+
+No container records which backend and which compressor made it: all of them make the
+same format. "coffer backends" shows those of this build.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inspect(cmd.Context(), u, args[0])

@@ -77,6 +77,7 @@ type writeFlags struct {
 	out     outputFlags
 	suite   format.Suite
 	level   engine.Level
+	comp    compressor
 	segment int
 	cost    format.PassphraseParams
 	pad     bool
@@ -94,6 +95,8 @@ func (w *writeFlags) register(fs *pflag.FlagSet) {
 	parsedVar(fs, &w.cost, "argon2", "COST", "t=3,m=256MiB,p=4", "what a guess at the passphrase costs", parseCost)
 	parsedVar(fs, &w.suite, "suite", "NAME", "auto", "auto, aes-256-gcm or chacha20-poly1305", parseSuite)
 	parsedVar(fs, &w.level, "level", "NAME", "fast", "compression: store, fast, balanced or small", engine.ParseLevel)
+	w.comp = compressors()[0]
+	parsedVar(fs, &w.comp, "compressor", "NAME", "auto", "who compresses: auto, libzstd (not in every build, see coffer version) or klauspost; containers are alike", parseCompressor)
 	parsedVar(fs, &w.segment, "segment-size", "SIZE", "1MiB", "bytes compressed at a time, a power of two from 64KiB to 64MiB", parseSegment)
 	fs.BoolVar(&w.pad, "pad", false, "hide the exact length (the default of backup)")
 	fs.BoolVar(&w.noPad, "no-pad", false, "do not hide the exact length (the default of seal)")
@@ -103,14 +106,15 @@ func (w *writeFlags) register(fs *pflag.FlagSet) {
 
 func (w *writeFlags) writerOptions(archive bool) *engine.WriterOptions {
 	return &engine.WriterOptions{
-		Backend:     w.backend,
-		Suite:       w.suite,
-		Level:       w.level,
-		SegmentSize: w.segment,
-		Context:     []byte(w.context),
-		Pad:         w.pad || archive && !w.noPad,
-		SkipCheck:   w.noCheck,
-		Workers:     w.workers,
+		Backend:       w.backend,
+		Suite:         w.suite,
+		Level:         w.level,
+		SegmentSize:   w.segment,
+		Context:       []byte(w.context),
+		Pad:           w.pad || archive && !w.noPad,
+		SkipCheck:     w.noCheck,
+		Workers:       w.workers,
+		NewCompressor: w.comp.forWriter(w.level, w.segment),
 	}
 }
 

@@ -140,6 +140,9 @@ func checkValues(t *testing.T, args []string) {
 				t.Errorf("cost %q is %+v: %v, %v", a, cost, err, perr)
 			}
 		}
+		if c, err := parseCompressor(a); err == nil && (a != "auto" && a != c.name || c.library == "") {
+			t.Errorf("compressor %q is %v", a, c)
+		}
 		if s, err := parseSuite(a); err == nil && !slices.Contains([]string{"auto", format.AES256GCM.String(), format.ChaCha20Poly1305.String()}, a) {
 			t.Errorf("suite %q is %v", a, s)
 		}

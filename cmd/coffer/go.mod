@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/coffer-backup/coffer v0.0.0
+	github.com/coffer-backup/coffer/engine/libzstd v0.0.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9
@@ -12,6 +13,7 @@ require (
 )
 
 require (
+	github.com/DataDog/zstd v1.5.7 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
@@ -19,4 +21,7 @@ require (
 	golang.org/x/tools v0.26.0 // indirect
 )
 
-replace github.com/coffer-backup/coffer => ../..
+replace (
+	github.com/coffer-backup/coffer => ../..
+	github.com/coffer-backup/coffer/engine/libzstd => ../../engine/libzstd
+)

@@ -41,8 +41,11 @@ func TestScripts(t *testing.T) {
 			"mode":   cmdMode,
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "root" {
+			switch cond {
+			case "root":
 				return os.Geteuid() == 0, nil
+			case "libzstd":
+				return len(linked()) > 0, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},

@@ -43,13 +43,15 @@ var allowed = map[string][]string{
 	"internal/mutate/mutant": {},
 
 	// Of the backends only those that need no token: others are the caller's to pass.
-	"engine": {"format", "keys", "backends", "backends/auto", "internal/dare", "internal/spool"},
+	"engine":                {"format", "keys", "backends", "backends/auto", "internal/dare", "internal/spool"},
+	"engine/compressortest": {"format", "keys", "engine", "internal/need"},
+	"engine/libzstd":        {"format", "engine"},
 
 	// It knows a container as an io.Writer and an io.Reader.
 	"archive":             {"format", "internal/durable"},
 	"archive/archivetest": {},
 
-	"cmd/coffer": {"format", "keys", "backends", "backends/auto", "backends/selftest", "engine", "archive", "internal/durable"},
+	"cmd/coffer": {"format", "keys", "backends", "backends/auto", "backends/selftest", "engine", "engine/libzstd", "archive", "internal/durable"},
 
 	// The builder shares no code with what it is there to judge.
 	"vectors":                 {},
@@ -60,18 +62,26 @@ var allowed = map[string][]string{
 
 	"fuzz": {}, // tests alone
 
+	"bench":            {}, // tests alone
+	"bench/cmd/corpus": {"bench/corpus"},
+	"bench/cmd/peers":  {"bench/corpus"},
+	"bench/cmd/report": {},
+	"bench/corpus":     {},
+
 	"vectors/interop":    {},
 	"vectors/wycheproof": {},
 }
 
-// onlyIn names packages by which code gets out of its process, and who of ours may
-// import them.
+// onlyIn names packages by which code gets out of its process or out of Go, and who of
+// ours may import them.
 var onlyIn = map[string][]string{
 	"C":        {},
 	"net":      {},
 	"net/http": {},
-	"os/exec":  {"cmd/coffer", "internal/mutate", "internal/need", "vectors/conformance", "vectors/gen"},
+	"os/exec":  {"bench/cmd/peers", "cmd/coffer", "engine/compressortest", "internal/mutate", "internal/need", "vectors/conformance", "vectors/gen"},
 	"plugin":   {},
+
+	"github.com/DataDog/zstd": {"engine/libzstd"},
 }
 
 func TestImports(t *testing.T) {
