@@ -210,15 +210,13 @@ func (p *openPipe) fill(r *openRun, number uint64) {
 	}
 }
 
-// readChunks is io.ReadFull in calls of ioSize.
+// readChunks fills b, as io.ReadFull does, by calls of ioSize. Of a source that ends it
+// returns either of the errors that say so.
 func readChunks(src io.Reader, b []byte) (n int, err error) {
 	for n < len(b) && err == nil {
 		var m int
 		m, err = io.ReadFull(src, b[n:min(len(b), n+ioSize)])
 		n += m
-	}
-	if err == io.EOF && n > 0 {
-		err = io.ErrUnexpectedEOF
 	}
 	return n, err
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coffer-backup/coffer/engine"
@@ -115,4 +116,22 @@ func TestRefusedCatalog(t *testing.T) {
 	if !errors.Is(err, refused) || n != 1 {
 		t.Errorf("%d calls, %v", n, err)
 	}
+}
+
+// TestCloseWithFullQueues closes a Reader whose goroutines all wait for the next Read:
+// one package holds more frames than there are buffers.
+func TestCloseWithFullQueues(t *testing.T) {
+	const seg = 64 << 10
+	c := seal(t, make([]byte, 100*seg), &engine.WriterOptions{SegmentSize: seg})
+	synctest.Test(t, func(t *testing.T) {
+		r, err := engine.NewReader(t.Context(), bytes.NewReader(c), []keys.Identity{testKey}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(r, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		r.Close() // and all goroutines end, or Test does not
+	})
 }

@@ -64,8 +64,9 @@ var allowed = map[string][]string{
 
 	"bench":            {}, // tests alone
 	"bench/cmd/corpus": {"bench/corpus"},
-	"bench/cmd/peers":  {"bench/corpus"},
-	"bench/cmd/report": {},
+	"bench/cmd/peers":  {"bench/comparison", "bench/corpus"},
+	"bench/cmd/report": {"bench/comparison"},
+	"bench/comparison": {},
 	"bench/corpus":     {},
 
 	"vectors/interop":    {},

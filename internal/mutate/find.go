@@ -11,7 +11,7 @@ import (
 )
 
 // writers matches the functions, as "file function", that judge no container.
-var writers = regexp.MustCompile(`^engine/(seal|writer)\.go ` +
+var writers = regexp.MustCompile(`^engine/(probe|seal|writer)\.go |^engine/codec\.go encoder\.compressible` +
 	`|^archive/(create|exclude|metadata|(source|target|xattr)_\w+)\.go ` +
 	`|^archive/\w+\.go ((creator|sourceDir)\.|distinctRoots|checkNesting|checkWithin|sameFile)`)
 
