@@ -4,13 +4,12 @@ go 1.26.0
 
 require (
 	filippo.io/age v1.3.2
-	github.com/DataDog/zstd v1.5.7
+	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/coffer-backup/coffer v0.0.0
 	github.com/coffer-backup/coffer/engine/libzstd v0.0.0
 	github.com/klauspost/compress v1.20.3
 	github.com/minio/sio v0.4.1
 	github.com/tink-crypto/tink-go/v2 v2.9.0
-	golang.org/x/crypto v0.58.0
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da
 	golang.org/x/sys v0.49.0
 	gonum.org/v1/plot v0.17.0
@@ -24,10 +23,11 @@ require (
 	filippo.io/hpke v0.4.0 // indirect
 	filippo.io/nistec v0.0.4 // indirect
 	git.sr.ht/~sbinet/gg v0.7.0 // indirect
+	github.com/DataDog/zstd v1.5.7 // indirect
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
 	github.com/ajstarks/svgo v0.0.0-20211024235047-1546f124cd8b // indirect
-	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/image v0.46.0 // indirect
 	golang.org/x/term v0.47.0 // indirect
 	golang.org/x/text v0.43.0 // indirect

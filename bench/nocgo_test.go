@@ -1,0 +1,5 @@
+//go:build !cgo || purego
+
+package bench
+
+var accelerated []compressor
