@@ -37,6 +37,7 @@ func TestBrokenCompressors(t *testing.T) {
 		"other text":             func(dst, src []byte) ([]byte, error) { return append(dst, good(noise(len(src), 1))...), nil },
 		"shorter":                func(dst, src []byte) ([]byte, error) { return append(dst, good(src[1:])...), nil },
 		"other text, compressed": func(dst, src []byte) ([]byte, error) { return append(dst, rleFrame('x', len(src))...), nil },
+		"wrong checksum":         func(dst, src []byte) ([]byte, error) { b := good(src); b[len(b)-1] ^= 4; return append(dst, b...), nil },
 		"two frames": func(dst, src []byte) ([]byte, error) {
 			return append(append(dst, good(src[:1])...), good(src[1:])...), nil
 		},
@@ -74,6 +75,27 @@ func TestBrokenCompressors(t *testing.T) {
 	// One that inflates is replaced by raw blocks.
 	c := seal(t, plain, &engine.WriterOptions{NewCompressor: func() (engine.Compressor, error) {
 		return brokenCompressor{func(dst, src []byte) ([]byte, error) { return append(dst, make([]byte, 2*len(src))...), nil }}, nil
+	}})
+	if got, err := open(c, nil); err != nil || !bytes.Equal(got, plain) {
+		t.Error(err)
+	}
+}
+
+// TestCompressorWithItsOwnMemory has one that answers with the same small buffer each
+// time, instead of what it was given to append to, among segments that are stored.
+func TestCompressorWithItsOwnMemory(t *testing.T) {
+	const seg = 64 << 10
+	var plain []byte
+	for i := range uint64(12) {
+		plain = append(append(plain, bytes.Repeat([]byte{byte(i)}, seg)...), noise(seg, i)...)
+		plain = append(plain, noise(seg, 100+i)...)
+	}
+	c := seal(t, plain, &engine.WriterOptions{SegmentSize: seg, Workers: 1, NewCompressor: func() (engine.Compressor, error) {
+		var own []byte
+		return brokenCompressor{func(dst, src []byte) ([]byte, error) {
+			own = append(own[:0], rleFrame(src[0], len(src))...)
+			return own, nil
+		}}, nil
 	}})
 	if got, err := open(c, nil); err != nil || !bytes.Equal(got, plain) {
 		t.Error(err)

@@ -100,7 +100,8 @@ func ParseLevel(name string) (Level, error) {
 }
 
 // A Compressor makes data frames (§ 6.1): one zstd frame for all of src, with
-// content size, checksum and single-segment flag. It is for one goroutine.
+// content size, checksum and single-segment flag. It is for one goroutine, and is not
+// given segments that look like noise, which are stored.
 type Compressor interface {
 	// Append appends the frame to dst.
 	Append(dst, src []byte) ([]byte, error)

@@ -95,7 +95,7 @@ const openSpare = 2
 
 // openMemory is what the buffers of a pipe with n workers take, in bytes.
 func openMemory(n, segment int) int64 {
-	return int64(n+openSpare) * int64(segment+format.MaxFrameSize(segment)+packagesPerRun(segment)*format.MaxPackageSize)
+	return int64(n+openSpare) * int64(segment+decodeSpare+format.MaxFrameSize(segment)+packagesPerRun(segment)*format.MaxPackageSize)
 }
 
 func newOpenPipe(ctx context.Context, src io.Reader, key *unlocked, b backends.Backend, workers int, tail tailCheck) (*openPipe, error) {
@@ -210,12 +210,12 @@ func (p *openPipe) fill(r *openRun, number uint64) {
 	}
 }
 
-// readChunks fills b, as io.ReadFull does, by calls of ioSize. Of a source that ends it
+// readChunks fills b, as io.ReadFull does, by calls of sealedIOSize. Of a source that ends it
 // returns either of the errors that say so.
 func readChunks(src io.Reader, b []byte) (n int, err error) {
 	for n < len(b) && err == nil {
 		var m int
-		m, err = io.ReadFull(src, b[n:min(len(b), n+ioSize)])
+		m, err = io.ReadFull(src, b[n:min(len(b), n+sealedIOSize)])
 		n += m
 	}
 	return n, err

@@ -133,10 +133,10 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 		}
 		piece := r.rest[:min(len(r.rest), ioSize)]
 		m, err := w.Write(piece)
-		n += int64(m)
-		if err == nil && m < len(piece) {
-			err = io.ErrShortWrite
+		if m < 0 || m > len(piece) || err == nil && m < len(piece) { // or what m counts is something else
+			m, err = min(max(m, 0), len(piece)), cmp.Or(err, io.ErrShortWrite)
 		}
+		n += int64(m)
 		r.advance(m)
 		if err != nil {
 			return n, err

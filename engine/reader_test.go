@@ -95,8 +95,10 @@ func TestWriteToFails(t *testing.T) {
 		n    int64
 		want error
 	}{
-		"full":  {&limitedWriter{100 << 10}, 100 << 10, errDisk},
-		"short": {writerFunc(func(p []byte) (int, error) { return len(p) - 1, nil }), 64<<10 - 1, io.ErrShortWrite},
+		"full":              {&limitedWriter{100 << 10}, 100 << 10, errDisk},
+		"short":             {writerFunc(func(p []byte) (int, error) { return len(p) - 1, nil }), 64<<10 - 1, io.ErrShortWrite},
+		"long":              {writerFunc(func(p []byte) (int, error) { return 2 * len(p), nil }), 64 << 10, io.ErrShortWrite},
+		"less than nothing": {writerFunc(func(p []byte) (int, error) { return -1, nil }), 0, io.ErrShortWrite},
 	} {
 		r, err := engine.NewReader(t.Context(), bytes.NewReader(c), []keys.Identity{testKey}, nil)
 		if err != nil {

@@ -35,9 +35,9 @@ type sealPipe struct {
 
 	maxFrame int
 	last     *stream // seals the final package
-	// stored says that the last frame was not compressed. It is a guess at the next
-	// one, and no guess at level Store.
-	stored atomic.Bool
+	// guessStored says that the last frame was not compressed, as the next one may not
+	// be. At level Store it is no guess.
+	guessStored atomic.Bool
 
 	mu       sync.Mutex // for what follows, until the pipe is drained
 	unplaced fifo[*sealJob]
@@ -55,9 +55,10 @@ type sealPipe struct {
 type sealJob struct {
 	filled  int    // plaintext bytes
 	buf     []byte // the segment's plaintext and, once the frame is made, its packages
-	frame   []byte
-	inFrame bool // the plaintext is in frame, where a stored frame has it, and not in buf
-	isData  bool // the frame came from a segment
+	room    []byte // for a frame of any kind
+	frame   []byte // in room
+	inFrame bool   // the plaintext is in room, where a stored frame has it, and not in buf
+	isData  bool   // the frame came from a segment
 	framed  bool
 	placed  bool
 
@@ -73,10 +74,10 @@ type sealJob struct {
 // they are not copied again.
 func (p *sealPipe) room(j *sealJob, size int) []byte {
 	if j.filled == 0 {
-		j.inFrame = p.stored.Load()
+		j.inFrame = p.guessStored.Load()
 	}
 	if j.inFrame {
-		return format.StoredRoom(j.frame[:cap(j.frame)], j.filled, size)
+		return format.StoredRoom(j.room, j.filled, size)
 	}
 	return j.buf[j.filled:size]
 }
@@ -84,7 +85,7 @@ func (p *sealPipe) room(j *sealJob, size int) []byte {
 func newSealPipe(ctx context.Context, dst io.Writer, w *Writer, backend backends.Backend, key []byte, nonce format.Nonce) (*sealPipe, error) {
 	p := &sealPipe{dst: dst, maxFrame: format.MaxFrameSize(w.segment), progress: w.opts.Progress}
 	p.begin(ctx)
-	p.stored.Store(w.opts.Level == Store)
+	p.guessStored.Store(w.opts.Level == Store)
 	// One job is being filled, one for each worker, and as many wait for their
 	// turn or for dst; large segments get fewer.
 	jobs := 2*w.opts.Workers + 1
@@ -158,7 +159,7 @@ func (p *sealPipe) newJob() *sealJob {
 	packages := (format.MaxPayload + p.maxFrame) / format.MaxPayload
 	return &sealJob{
 		buf:   make([]byte, packages*format.MaxPackageSize),
-		frame: make([]byte, 0, p.maxFrame),
+		room:  make([]byte, p.maxFrame),
 		first: make([]byte, 0, format.MaxPayload),
 		done:  make(chan struct{}, 1),
 	}
@@ -210,25 +211,28 @@ func (p *sealPipe) advance(j *sealJob, s *stream, enc *encoder) (err error) {
 
 // encode makes the frame of the job's segment.
 func (p *sealPipe) encode(j *sealJob, enc *encoder) (err error) {
-	plain, frame := j.buf[:j.filled], j.frame[:cap(j.frame)]
+	plain := j.buf[:j.filled]
 	if j.inFrame {
-		plain = format.StoredRoom(frame, 0, j.filled)[:j.filled] // with room for a block header here and there
+		plain = format.StoredRoom(j.room, 0, j.filled)[:j.filled] // with room for a block header here and there
 	}
 	compress := enc.compressible(plain)
-	p.stored.Store(!compress)
+	p.guessStored.Store(!compress)
 	switch {
 	case !compress && j.inFrame:
-		j.frame, err = enc.store(frame, j.filled)
+		j.frame, err = enc.store(j.room, j.filled)
 	case !compress:
-		j.frame, err = enc.appendStored(frame[:0], plain)
+		j.frame, err = enc.appendStored(j.room[:0], plain)
 	default:
 		if j.inFrame { // the guess was wrong
 			plain = j.buf[:0]
-			for block := range storedBlocks(frame, j.filled) {
+			for block := range contentBlocks(j.room, j.filled) {
 				plain = append(plain, block...)
 			}
 		}
-		j.frame, err = enc.append(frame[:0], plain)
+		j.frame, err = enc.append(j.room[:0], plain)
+		if err == nil && &j.frame[0] != &j.room[0] { // a Compressor may answer with memory that it uses again
+			j.frame = j.room[:copy(j.room, j.frame)]
+		}
 	}
 	return err
 }
@@ -239,10 +243,14 @@ func (p *sealPipe) encode(j *sealJob, enc *encoder) (err error) {
 func (p *sealPipe) place(j *sealJob) (mine bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.failure(); err != nil { // no frame takes the place of one that has none
+		return false, err
+	}
 	j.framed = true
 	for p.unplaced.len() > 0 && p.unplaced.first().framed {
 		next := p.unplaced.pop()
 		if err := p.placeJob(next); err != nil {
+			p.fail(err)
 			return false, err
 		}
 		next.placed = true
@@ -334,7 +342,7 @@ func (p *sealPipe) write() {
 			p.plain += int64(j.filled)
 		}
 		p.report()
-		j.filled, j.frame = 0, j.frame[:0]
+		j.filled, j.frame = 0, nil
 		p.jobs.put(j)
 	}
 }
@@ -351,16 +359,20 @@ func (p *sealPipe) report() {
 // takes a third longer.
 const ioSize = 128 << 10
 
+// sealedIOSize is the same for packages, of which as many are whole.
+const sealedIOSize = 2 * format.MaxPackageSize
+
 func (p *sealPipe) output(b []byte) error {
 	for len(b) > 0 {
-		n, err := p.dst.Write(b[:min(len(b), ioSize)])
-		p.written.Add(int64(n))
-		if err == nil && n < min(len(b), ioSize) {
+		piece := b[:min(len(b), sealedIOSize)]
+		n, err := p.dst.Write(piece)
+		if err == nil && n != len(piece) { // or what n counts is something else
 			err = io.ErrShortWrite
 		}
 		if err != nil {
 			return fmt.Errorf("writing the container: %w", err)
 		}
+		p.written.Add(int64(n))
 		b = b[n:]
 	}
 	return nil
@@ -406,10 +418,11 @@ func (w *rawWriter) Write(p []byte) (n int, err error) {
 				return n, err
 			}
 		}
-		m := min(len(p)-n, cap(w.cur.frame)-len(w.cur.frame))
-		w.cur.frame = append(w.cur.frame, p[n:n+m]...)
+		at := len(w.cur.frame)
+		m := copy(w.cur.room[at:], p[n:])
+		w.cur.frame = w.cur.room[:at+m]
 		n += m
-		if len(w.cur.frame) == cap(w.cur.frame) {
+		if len(w.cur.frame) == len(w.cur.room) {
 			if err := w.flush(); err != nil {
 				return n, err
 			}

@@ -171,7 +171,11 @@ func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 		if err != nil {
 			return n, err
 		}
-		m, err := r.Read(buf[:min(len(buf), ioSize)])
+		buf = buf[:min(len(buf), ioSize)]
+		m, err := r.Read(buf)
+		if m < 0 || m > len(buf) {
+			return n, fmt.Errorf("the source says that it read %d bytes into %d", m, len(buf))
+		}
 		n += int64(m)
 		if ferr := w.filled(m); ferr != nil {
 			return n, ferr

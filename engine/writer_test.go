@@ -69,9 +69,28 @@ func TestFailingDestination(t *testing.T) {
 }
 
 func TestShortWrite(t *testing.T) {
-	short := writerFunc(func(p []byte) (int, error) { return len(p) / 2, nil })
-	if _, err := engine.NewWriter(t.Context(), short, []keys.Recipient{testKey}, nil); !errors.Is(err, io.ErrShortWrite) {
-		t.Error(err)
+	for _, says := range []func(int) int{
+		func(n int) int { return n / 2 },
+		func(n int) int { return 2 * n }, // the bytes of what it makes of them, perhaps
+	} {
+		dst := writerFunc(func(p []byte) (int, error) { return says(len(p)), nil })
+		if _, err := engine.NewWriter(t.Context(), dst, []keys.Recipient{testKey}, nil); !errors.Is(err, io.ErrShortWrite) {
+			t.Error(err)
+		}
+	}
+}
+
+// A source that says it read more than it was asked to has read who knows what.
+func TestLyingSource(t *testing.T) {
+	for _, n := range []int{-1, 200 << 10} {
+		w, err := engine.NewWriter(t.Context(), io.Discard, []keys.Recipient{testKey}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := w.ReadFrom(readerFunc(func([]byte) (int, error) { return n, nil })); got != 0 || err == nil {
+			t.Errorf("%d: %d, %v", n, got, err)
+		}
+		w.Abort()
 	}
 }
 

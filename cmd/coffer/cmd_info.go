@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -33,7 +33,8 @@ included. libzstd is in builds with cgo and without the tag purego. Decompressin
 done by klauspost/compress in every build.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return errors.Join(listBackends(cmd.Context(), u), listCompressors(cmd.Context(), u))
+			err := listBackends(cmd.Context(), u)
+			return cmp.Or(err, listCompressors(cmd.Context(), u))
 		},
 	}
 }

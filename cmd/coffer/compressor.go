@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ type compressor struct {
 	make    func(level engine.Level, segmentSize int) (engine.Compressor, error)
 }
 
-// compressors returns those of this build, the fastest first.
+// compressors returns those of this build, the preferred one first.
 func compressors() []compressor {
 	const module = "klauspost/compress"
 	return append(linked(), compressor{"klauspost", module + moduleVersion("github.com/"+module), nil}) // nil: the engine's own
@@ -93,9 +94,7 @@ func listCompressors(ctx context.Context, u *ui) error {
 	for i, c := range compressors() {
 		for _, level := range []engine.Level{engine.Fast, engine.Balanced, engine.Small} {
 			o, err := testCompressor(ctx, c, level, sample)
-			if err != nil {
-				failed = err
-			}
+			failed = cmp.Or(failed, err)
 			o.Default = i == 0
 			line := fmt.Sprintf(columns, o.Library, o.Level, o.SelfTest, perSecond(o.Speed), ratio(o.Ratio))
 			if err := u.print(o, line); err != nil {
@@ -161,8 +160,10 @@ func writeSpeed(ctx context.Context, opts *engine.WriterOptions, sample []byte) 
 	var written int64
 	opts.Progress = func(p engine.Progress) { written = p.Plain }
 	start := time.Now()
-	err := writeSample(ctx, io.Discard, keys.GenerateAccountKey(), opts, sample, speedTime)
-	return float64(written) / time.Since(start).Seconds(), err
+	if err := writeSample(ctx, io.Discard, keys.GenerateAccountKey(), opts, sample, speedTime); err != nil {
+		return 0, err // and written may still be another goroutine's
+	}
+	return float64(written) / time.Since(start).Seconds(), nil
 }
 
 // writeSample writes a container of sample, over and over for a time.

@@ -1,5 +1,6 @@
-// Package libzstd compresses by the C library of zstd, which takes half to two thirds
-// of the time that the engine's own compressor takes. Both make the same kind of frames
+// Package libzstd compresses by the C library of zstd. At the levels fast and balanced
+// it takes half to two thirds of the time that the engine's own compressor takes; at
+// small it takes longer, for an output that is 6 % smaller. Both make the same kind of frames
 // (format/SPEC.md § 6.1), so that whoever reads a container neither needs this
 // package nor sees that it was used; decompressing stays in Go.
 //
