@@ -71,7 +71,7 @@ func benchmarkLatency(b *testing.B, read func(p []byte) error) {
 // BenchmarkOpen is what opening a container for random access costs by its length:
 // Open authenticates the whole seek table, which has an entry a segment. The
 // plaintext is zeros, so that the longest container fits memory; Open reads none of
-// it.
+// it. The last step below growthLimit is 1 GiB.
 func BenchmarkOpen(b *testing.B) {
 	for _, segment := range []byteSize{64 << 10, defaultSegment} {
 		for size := byteSize(1 << 20); size <= sizeLimit(); size *= 32 {

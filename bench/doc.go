@@ -10,7 +10,8 @@
 // Flags of this package go behind its path, those of go test before it:
 //
 //	-size 64MiB     bytes of each corpus
-//	-maxsize 1GiB   how far BenchmarkGrowth and BenchmarkOpen go; up to 16 GiB
+//	-maxsize 1GiB   how far BenchmarkGrowth goes, by steps of 4 up to 16 GiB,
+//	                and BenchmarkOpen, by steps of 32 up to 1 GiB
 //	-files 100000   files in BenchmarkArchive
 //	-full           all combinations of the keys, not one at a time
 //
@@ -31,8 +32,8 @@
 //	files/s      files archived or restored
 //
 // Speeds drift on shared machines. Where two things are compared and the factor
-// is what counts, both run in turn inside of one benchmark, which reports the
-// factor alone.
+// is what counts, both run in turn inside of one benchmark, the order
+// alternating, and it reports the factor alone.
 //
 // One value a run for -cpu: testing.B.Loop measures before the testing package goes
 // through a list of them. Where cores are what is compared, the benchmark sets

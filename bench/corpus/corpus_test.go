@@ -39,8 +39,8 @@ var pinned = map[string]struct {
 		567,
 	},
 	"mix": {
-		"bec0535254340e0786ecb433deb0dc607234444c9d4d227add7b55e07af298e1",
-		"aaf05353329d0cb54410b24186b84b6974e542cd4072eb89e007171424a52e8a",
+		"087f56778eacfd1030bfdeae06685861f56b53aebb1e53a75ed1e7cedfc9b27b",
+		"76a1364b532aee5a88dea8a7f457f76b5216b9aba0e442a7797d242dcaee8104",
 		161,
 	},
 }
@@ -107,6 +107,35 @@ func TestSizes(t *testing.T) {
 	}
 	if _, err := Bytes("no such", 1<<20, 1); err == nil || DefaultSize("no such") != 0 {
 		t.Error("there is a corpus that is not there")
+	}
+}
+
+// filler is a producer without end.
+type filler []byte
+
+func (f filler) next() []byte { return f }
+
+// TestMixShares demands that no part rules a long prefix of a mix, with any seed: a
+// run of 8 MB more or less is what may tip it.
+func TestMixShares(t *testing.T) {
+	for seed := range uint64(300) {
+		const size = 100e6
+		m := &mix{random: newRandom(seed, 8)}
+		for range 3 {
+			m.parts = append(m.parts, &part{producer: make(filler, 64<<10), left: size})
+		}
+		var made int64
+		for piece := m.next(); len(piece) > 0; piece = m.next() {
+			made += int64(len(piece))
+			for i, p := range m.parts {
+				if share := 100 * (size - p.left) / made; made >= 32e6 && (share < 20 || share > 49) {
+					t.Fatalf("seed %d: %d %% of the first %d bytes are of part %d", seed, share, made, i)
+				}
+			}
+		}
+		if made != 3*size {
+			t.Errorf("seed %d: %d bytes, want %d", seed, made, int64(3*size))
+		}
 	}
 }
 

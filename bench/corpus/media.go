@@ -8,9 +8,10 @@ import (
 )
 
 // media is a camera's folder, one file after another: photos as JPEG, videos as
-// MP4, their headers with all that real ones have, and random bits where the
-// coder's output would be. Good coders leave no redundancy that a compressor of
-// bytes could find.
+// MP4, their headers with all that real ones have, and bits drawn evenly where the
+// coder's output would be, in JPEG with the 00 stuffed after each FF. A real coder's
+// bits are not quite even: of cameras' JPEG files zstd saves a percent or two at
+// best, of 40 MB of these 0.06 % at level 19.
 type media struct {
 	*random
 	*entropy
