@@ -12,7 +12,7 @@
 //
 //	sessions, err := comparison.Parse(lines)
 //	rows := sessions[0].Rows()
-//	verdict := comparison.Targets[0].Judge(rows, "chat")
+//	verdict := comparison.Targets[0].Judge(sessions[0].Cores, rows, "chat")
 //
 // Figures are medians, and ratios are only ever taken within one session: on another
 // machine, or on this one later, everything may be faster. A ratio of 0 says that it

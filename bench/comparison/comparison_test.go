@@ -32,7 +32,7 @@ func TestParse(t *testing.T) {
 		e.Go != "go1.26.8" || e.Revision != "0123456789ab" || e.Storage != "tmpfs" || e.Versions["restic"] != "restic 0.14.0" || !slices.Equal(e.Missing, []string{"kopia"}) {
 		t.Errorf("environment %+v", e)
 	}
-	want := Run{Task{"chat", 1e6, "coffer", "no-check", "backup"}, 2, 2.5, 1.5, 1 << 20, 510}
+	want := Run{Task{"chat", 286e6, "coffer", "no-check", "backup"}, 2, 2.5, 1.5, 1 << 20, 510}
 	if len(s.Runs) != 18 || s.Runs[7] != want {
 		t.Errorf("%d runs, the eighth is %+v, want %+v", len(s.Runs), s.Runs[7], want)
 	}

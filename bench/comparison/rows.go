@@ -2,6 +2,7 @@ package comparison
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -11,7 +12,14 @@ type Row struct {
 	Task
 	Wall, CPU, Peak, Output Stat // seconds and bytes
 	Against                 Against
+	Beside                  Against // the same with the fastest tool of uncompared
 }
+
+// uncompared are tools that are measured and shown like all others, but of which none
+// counts as the fastest peer, on any corpus, with what is said of them. The targets were
+// set against pipelines that people use for everything, which compress, and rclone.
+// How coffer compares with the others has lines of its own, those of Beside.
+var uncompared = map[string]string{"age": "alone, which does not compress"}
 
 // Against is how a row compares with the fastest peer at the same, which for that peer
 // is itself.
@@ -37,7 +45,7 @@ type Order []string
 // The orders of rows.
 var (
 	Corpora  = Order{"chat", "media", "source", "logs", "mix"}
-	Tools    = Order{"coffer", "coffer-nocgo", "zstd-age", "zstd-gpg", "rclone-crypt", "borg", "restic", "kopia"}
+	Tools    = Order{"coffer", "coffer-nocgo", "zstd-age", "age", "zstd-gpg", "rclone-crypt", "borg", "restic", "kopia"}
 	Variants = Order{"", "default", "no-check", "backup"}
 )
 
@@ -81,11 +89,9 @@ func (s *Session) Rows() []*Row {
 			Tools.Compare(a.Tool, b.Tool), Variants.Compare(a.Variant, b.Variant))
 	})
 	for _, group := range Groups(rows) {
-		peer := fastestPeer(group)
+		peer, beside := fastestPeers(group)
 		for _, r := range group {
-			if peer != nil {
-				r.Against = against(r, peer, runs)
-			}
+			r.Against, r.Beside = against(r, peer, runs), against(r, beside, runs)
 		}
 	}
 	return rows
@@ -103,20 +109,53 @@ func Groups(rows []*Row) (groups [][]*Row) {
 	return groups
 }
 
-func fastestPeer(group []*Row) (best *Row) {
+// fastestPeers returns the fastest peer, and the fastest tool of uncompared.
+func fastestPeers(group []*Row) (peer, beside *Row) {
 	for _, r := range group {
-		if !r.Ours() && (best == nil || r.Wall.Median < best.Wall.Median) {
-			best = r
+		best := &peer
+		if uncompared[r.Tool] != "" {
+			best = &beside
+		}
+		if !r.Ours() && (*best == nil || r.Wall.Median < (*best).Wall.Median) {
+			*best = r
 		}
 	}
-	return best
+	return peer, beside
+}
+
+// Beside says how coffer compares with the fastest tool of uncompared, a line for each
+// group in which there is one.
+func Beside(rows []*Row) (lines []string) {
+	for _, group := range Groups(rows) {
+		var parts []string
+		var peer *Row
+		for _, r := range group {
+			if b := r.Beside; b.Peer != nil && r.Ours() {
+				peer = b.Peer
+				parts = append(parts, fmt.Sprintf("%s %s: speed %.2f, by rounds %.2f, CPU seconds %.2f, output %.4f",
+					r.Tool, r.Variant, b.Speed, b.SpeedByRounds, b.CPU, b.Output))
+			}
+		}
+		if peer != nil {
+			lines = append(lines, fmt.Sprintf("%s of %s against %s %s: %s", peer.Do, peer.Corpus, peer.Tool, uncompared[peer.Tool], strings.Join(parts, "; ")))
+		}
+	}
+	return lines
 }
 
 func against(r, peer *Row, runs map[Task][]Run) Against {
-	ours, theirs := runs[r.Task], runs[peer.Task]
+	if peer == nil {
+		return Against{}
+	}
+	theirs := make(map[int]float64) // by round
+	for _, run := range runs[peer.Task] {
+		theirs[run.Round] = run.WallSeconds
+	}
 	var byRounds []float64
-	for i := range min(len(ours), len(theirs)) {
-		byRounds = append(byRounds, theirs[i].WallSeconds/ours[i].WallSeconds)
+	for _, run := range runs[r.Task] {
+		if wall, ok := theirs[run.Round]; ok {
+			byRounds = append(byRounds, wall/run.WallSeconds)
+		}
 	}
 	return Against{
 		Peer:          peer,

@@ -23,10 +23,10 @@ func TestRows(t *testing.T) {
 		t.Errorf("groups %q, want %q", tasks, want)
 	}
 	r := rows[0]
-	if want := (Row{r.Task, Stat{3, 0.8, 0.8, 4}, Stat{3, 2, 2, 2}, Stat{3, 1 << 20, 1 << 20, 1 << 20}, Stat{3, 511, 511, 511}, r.Against}); *r != want {
+	if want := (Row{r.Task, Stat{3, 0.8, 0.8, 4}, Stat{3, 2, 2, 2}, Stat{3, 1 << 20, 1 << 20, 1 << 20}, Stat{3, 511, 511, 511}, r.Against, Against{}}); *r != want {
 		t.Errorf("row %+v, want %+v", *r, want)
 	}
-	if r.Speed() != (Stat{3, 1.25e6, 2.5e5, 1.25e6}) || r.Ratio().Median != 1e6/511.0 {
+	if r.Speed() != (Stat{3, 286e6 / 0.8, 286e6 / 4, 286e6 / 0.8}) || r.Ratio().Median != 286e6/511.0 {
 		t.Errorf("speed %+v, ratio %+v", r.Speed(), r.Ratio())
 	}
 
@@ -59,6 +59,49 @@ func TestSpeedByRounds(t *testing.T) {
 	}).Rows()[0].Against
 	if a.SpeedByRounds != 1 || a.Speed != 2.0/3 {
 		t.Errorf("%+v", a)
+	}
+}
+
+// Rounds are paired by their numbers: one of a run that was cut short has no other.
+func TestRoundsOfTheirOwn(t *testing.T) {
+	s := session(map[Task][]float64{
+		{"chat", 100, "coffer", "default", "backup"}: {1, 10, 1},
+		{"chat", 100, "restic", "", "backup"}:        {2, 20, 2},
+	})
+	s.Runs = slices.DeleteFunc(s.Runs, func(r Run) bool { return r.Tool == "coffer" && r.Round == 1 })
+	if a := s.Rows()[0].Against; a.SpeedByRounds != 2 {
+		t.Errorf("%+v", a)
+	}
+	s.Runs = slices.DeleteFunc(s.Runs, func(r Run) bool { return r.Tool == "restic" && r.Round != 1 })
+	if a := s.Rows()[0].Against; a.Peer == nil || a.SpeedByRounds != 0 {
+		t.Errorf("without a common round: %+v", a)
+	}
+}
+
+// TestUncompared: age is never the fastest peer, and has lines instead.
+func TestUncompared(t *testing.T) {
+	walls := map[Task][]float64{
+		{"chat", 100, "coffer", "default", "backup"}:     {1},
+		{"chat", 100, "coffer", "no-check", "backup"}:    {0.5},
+		{"chat", 100, "zstd-age", "zstd -1", "backup"}:   {3},
+		{"chat", 100, "age", "", "backup"}:               {2},
+		{"media", 100, "coffer", "default", "backup"}:    {1},
+		{"media", 100, "age", "", "backup"}:              {0.25},
+		{"media", 100, "coffer", "default", "restore"}:   {1},
+		{"media", 100, "zstd-age", "zstd -1", "restore"}: {1},
+	}
+	rows := session(walls).Rows()
+	for _, r := range rows {
+		if a := r.Against; r.Corpus == "chat" && (a.Peer == nil || a.Peer.Tool != "zstd-age") || r.Corpus == "media" && r.Do == "backup" && a.Peer != nil {
+			t.Errorf("%+v against %+v", r.Task, a.Peer)
+		}
+	}
+	if want := []string{
+		"backup of chat against age alone, which does not compress: coffer default: speed 2.00, by rounds 2.00, CPU seconds 0.00, output 0.0000; " +
+			"coffer no-check: speed 4.00, by rounds 4.00, CPU seconds 0.00, output 0.0000",
+		"backup of media against age alone, which does not compress: coffer default: speed 0.25, by rounds 0.25, CPU seconds 0.00, output 0.0000",
+	}; !slices.Equal(Beside(rows), want) {
+		t.Errorf("%q, want %q", Beside(rows), want)
 	}
 }
 

@@ -3,10 +3,15 @@ package comparison
 import (
 	"fmt"
 	"slices"
+
+	"github.com/coffer-backup/coffer/bench/corpus"
 )
 
+// About says what the targets are about.
+const About = "Targets are about coffer seal and open, the like of zstd | age; backup is the row to compare with restic and borg."
+
 // A Target is what one build of coffer in one setting should reach against the fastest
-// peer, on two cores.
+// peer, on targetCores and a corpus of its default size.
 type Target struct {
 	Tool, Variant, Do string
 	Measure           Measure
@@ -26,6 +31,8 @@ var (
 	output     = Measure{"output", true, func(a Against) float64 { return a.Output }}
 )
 
+const targetCores = 2
+
 // TargetCorpora are those that targets are about.
 var TargetCorpora = []string{"chat", "media", "source", "mix"}
 
@@ -44,20 +51,30 @@ var Targets = []Target{
 	{"coffer", "default", "restore", speed, figures{1.25, 1.6, 1.25, 0}, figures{1.8, 2, 1.8, 1.8}},
 }
 
-// Judge holds the rows of a session to the target on one of TargetCorpora; for others
-// there is no goal.
-func (t *Target) Judge(rows []*Row, corpus string) Verdict {
-	i := slices.Index(TargetCorpora, corpus)
+// Judge holds the rows of a session on so many cores to the target on one of
+// TargetCorpora; for others there is no goal.
+func (t *Target) Judge(cores int, rows []*Row, name string) Verdict {
+	i := slices.Index(TargetCorpora, name)
 	if i < 0 {
 		return Verdict{}
 	}
 	v := Verdict{Goal: Goal{t.floor[i], t.aim[i], t.Measure.atMost}}
 	for _, r := range rows {
-		if r.Corpus == corpus && r.Tool == t.Tool && r.Variant == t.Variant && r.Do == t.Do {
+		switch {
+		case r.Corpus != name || r.Tool != t.Tool || r.Variant != t.Variant || r.Do != t.Do:
+		case cores != targetCores || !isDefaultSize(name, r.Size):
+			v.Otherwise = true
+		default:
 			v.Got = t.Measure.of(r.Against)
 		}
 	}
 	return v
+}
+
+// isDefaultSize allows for the rounding down of chat to pages and of source to blocks.
+func isDefaultSize(name string, size int64) bool {
+	less := corpus.DefaultSize(name) - size
+	return less >= 0 && less < 4096
 }
 
 // A Goal is a floor, which has to hold, and an aim, which is what is wanted; 0 is none.
@@ -69,7 +86,8 @@ type Goal struct {
 // A Verdict is a goal and what was reached.
 type Verdict struct {
 	Goal
-	Got float64 // 0 if it was not measured
+	Got       float64 // 0 if it was not measured
+	Otherwise bool    // it was, but on other cores or another size than the target's
 }
 
 // Holds reports whether there is no floor, or it was measured and is kept.
@@ -85,7 +103,10 @@ func (v Verdict) meets(figure float64) bool {
 
 // String is like "1.200; floor ≥ 0.95 met; aim ≥ 1.3 MISSED".
 func (v Verdict) String() string {
-	if v.Got == 0 {
+	switch {
+	case v.Got == 0 && v.Otherwise:
+		return "other conditions"
+	case v.Got == 0:
 		return "not measured"
 	}
 	text := fmt.Sprintf("%.3f", v.Got)

@@ -1,7 +1,6 @@
 package arch
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,8 +12,11 @@ import (
 // requirement is a line of a go.mod: module, version, and perhaps // indirect.
 var requirement = regexp.MustCompile(`(?m)^(?:require |\t)(\S+) (v\S+)( // indirect)?$`)
 
+// entry is a line of the page: module and version.
+var entry = regexp.MustCompile(`(?m)^\| ` + "`(\\S+)`" + ` \| (v\S+) \|`)
+
 // TestDependenciesPage compares docs/dependencies.md with every go.mod and with
-// tools.mod.
+// tools.mod, both ways.
 func TestDependenciesPage(t *testing.T) {
 	read := func(file string) string {
 		b, err := os.ReadFile(filepath.Join(root, file))
@@ -31,10 +33,18 @@ func TestDependenciesPage(t *testing.T) {
 			sections[strings.TrimSuffix(name, "`")] = text
 		}
 	}
-	check := func(name, module, version string) {
-		if line := fmt.Sprintf("\n| `%s` | %s |", module, version); !strings.Contains(sections[name], line) {
-			t.Errorf("docs/dependencies.md has no line for %s %s of %s", module, version, name)
+	entries := map[string]bool{} // those of the page, until check takes them out
+	for name, text := range sections {
+		for _, m := range entry.FindAllStringSubmatch(text, -1) {
+			entries[name+" "+m[1]+" "+m[2]] = true
 		}
+	}
+	check := func(name, module, version string) {
+		line := name + " " + module + " " + version
+		if !entries[line] {
+			t.Errorf("docs/dependencies.md has no line for %s", line)
+		}
+		delete(entries, line)
 	}
 
 	for _, name := range goMods(t) {
@@ -51,6 +61,9 @@ func TestDependenciesPage(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile(`(?m)^\t(\S+)/cmd/\S+$`).FindAllStringSubmatch(tools, -1) {
 		check("tools.mod", m[1], versions[m[1]])
+	}
+	for line := range entries {
+		t.Errorf("docs/dependencies.md has %s, which is no direct requirement", line)
 	}
 }
 

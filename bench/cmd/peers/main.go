@@ -9,6 +9,17 @@
 // and without, come from the tree, age from bench's go.mod, the others from the PATH;
 // tools.go has the commands. A peer that is not installed is named as missing.
 //
+// Targets are about coffer seal and open (variants default and no-check), the like of
+// zstd | age: a stream is sealed, and nothing else. The variant backup is the row to
+// compare with restic and borg, as it writes an archive with a catalog. No target
+// compares with age alone, which does not compress, even where it is the fastest: they
+// were set against pipelines that compress, and rclone. It has rows like all others,
+// and lines of its own say how coffer compares with it.
+//
+// restic, borg, rclone, gpg and zstd are Debian's, or whose the machine is; age is the
+// newest release, 1.3.2; and coffer has the libzstd of engine/libzstd, which may be newer
+// than the zstd of the pipelines. The versions are part of the output.
+//
 // A turn of a tool is a backup of one file and its restore, from files to files; making
 // a new repository before, comparing the restored file with the source, and removing
 // everything afterwards are not part of the time. In a round each tool has one turn,
@@ -29,11 +40,13 @@
 // over each part, age by ChaCha20-Poly1305, rclone crypt by NaCl's secretbox, gpg by
 // what its version takes for symmetric encryption, which is the MDC, a hash inside of
 // the encryption, up to 2.2. Only coffer looks whether what it compressed decompresses
-// again (variant no-check does not). rclone crypt does not compress.
+// again (variant no-check does not). rclone crypt and age alone do not compress;
+// in a backup rclone, by default, reads what it wrote once more and compares a hash.
 //
 // The exit status is 1 if a command fails or a restored file differs, and with -strict
-// if the floor of a target is missed or was not measured. The form of the file, what is
-// compared, and the targets are bench/comparison's.
+// if the floor of a target is missed or was not measured, which it is on two cores and
+// the corpora's own sizes only. The form of the file, what is compared, and the targets
+// are bench/comparison's.
 package main
 
 import (
@@ -86,7 +99,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	fs.Int64Var(&o.size, "size", 0, "`bytes` of each corpus (default: its own size)")
 	fs.IntVar(&o.rounds, "rounds", 5, "turns of each tool that count")
 	names := fs.String("tools", "", "`names` of the tools (default: all)")
-	fs.StringVar(&o.dir, "dir", "", "work below this `directory` (default: /dev/shm if it has room)")
+	fs.StringVar(&o.dir, "dir", "", "work below this `directory` (default: /dev/shm if it has room, else that for temporary files)")
 	fs.StringVar(&o.raw, "o", "", "write each measurement to this new `file`, as JSON lines")
 	fs.IntVar(&o.cores, "cores", 2, "cores that every tool has")
 	fs.BoolVar(&o.strict, "strict", false, "fail if the floor of a target is missed")
@@ -147,9 +160,11 @@ func (o *options) lines(ctx context.Context, stderr io.Writer) (_ []byte, err er
 	if o.table != "" {
 		return os.ReadFile(o.table)
 	}
-	if err := pin(o.cores); err != nil {
+	unpin, err := pin(o.cores)
+	if err != nil {
 		return nil, fmt.Errorf("-cores: %w", err)
 	}
+	defer func() { err = errors.Join(err, unpin()) }()
 	var lines bytes.Buffer
 	out := io.Writer(&lines)
 	if o.raw != "" {
@@ -166,7 +181,7 @@ func (o *options) lines(ctx context.Context, stderr io.Writer) (_ []byte, err er
 
 // measure gives every tool its turns.
 func (o *options) measure(ctx context.Context, out, stderr io.Writer) error {
-	w, err := newWorkspace(ctx, o)
+	w, err := newWorkspace(ctx, o, stderr)
 	if err != nil {
 		return err
 	}

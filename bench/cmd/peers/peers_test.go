@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -108,12 +109,15 @@ func TestPeers(t *testing.T) {
 	if len(runs) != expected {
 		t.Errorf("%d runs, want %d", len(runs), expected)
 	}
-	for _, text := range []string{"backup of chat", "restore of chat", "against the fastest peer", "CPU seconds", "not installed"} {
+	for _, text := range []string{"backup of chat", "restore of chat", "against the fastest peer", "backup of chat against age alone, which does not compress: ", "other conditions", "not installed"} {
 		if !strings.Contains(stdout.String(), text) && (text != "not installed" || !hasKopia) {
 			t.Errorf("the output does not have %q:\n%s", text, &stdout)
 		}
 	}
 
+	if err := run(t.Context(), []string{"-table", raw, "-strict"}, new(bytes.Buffer), &stderr); err == nil {
+		t.Error("-strict takes what is measured on little data")
+	}
 	var again bytes.Buffer
 	if err := run(t.Context(), []string{"-table", raw}, &again, &stderr); err != nil || again.String() != stdout.String() {
 		t.Errorf("-table %s gives another table, %v:\n%s", raw, err, &again)
@@ -129,7 +133,7 @@ func wantPlausible(t *testing.T, name string, r comparison.Run) {
 		t.Errorf("%s: peak %d bytes", name, r.PeakBytes)
 	}
 	least, most := r.Size/20, r.Size*9/10
-	if r.Tool == "rclone-crypt" { // it does not compress
+	if r.Tool == "rclone-crypt" || r.Tool == "age" { // they do not compress
 		least, most = r.Size, r.Size+10_000
 	}
 	if r.OutputBytes < least || r.OutputBytes > most {
@@ -177,6 +181,14 @@ func TestWrongRestore(t *testing.T) {
 	}
 }
 
+// TestNoRoom: it is said when a disk may be measured.
+func TestNoRoom(t *testing.T) {
+	var stderr bytes.Buffer
+	if dir := roomyDir(math.MaxInt64, &stderr); dir != os.TempDir() || !strings.Contains(stderr.String(), "a disk may be measured") {
+		t.Errorf("working in %s, and on stderr %q", dir, &stderr)
+	}
+}
+
 func TestInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -190,7 +202,7 @@ func TestInterrupted(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	for _, args := range [][]string{
-		{"-corpora", "chats"}, {"-corpora", ""}, {"-tools", "age"}, {"-rounds", "0"}, {"-size", "-1"}, {"-cores", "0"}, {"x"}, {"-x"},
+		{"-corpora", "chats"}, {"-corpora", ""}, {"-tools", "ages"}, {"-rounds", "0"}, {"-size", "-1"}, {"-cores", "0"}, {"x"}, {"-x"},
 		{"-cores", "100000"}, {"-table", "absent"},
 	} {
 		if err := run(t.Context(), append(args, "-dir", "absent"), new(bytes.Buffer), new(bytes.Buffer)); err == nil {

@@ -14,22 +14,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pin has this process, and so all that it starts, run on n cores.
-func pin(n int) error {
+// pin has this process, and so all that it starts, run on n cores, until unpin.
+func pin(n int) (unpin func() error, err error) {
 	var allowed, first unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
-		return err
+		return nil, err
 	}
 	if allowed.Count() < n {
-		return fmt.Errorf("there are only %d", allowed.Count())
+		return nil, fmt.Errorf("there are only %d", allowed.Count())
 	}
 	for cpu := 0; first.Count() < n; cpu++ {
 		if allowed.IsSet(cpu) {
 			first.Set(cpu)
 		}
 	}
-	// Affinity is each thread's own, and a new one has that of its maker: the second
-	// time finds those that were made meanwhile.
+	return func() error { return setAffinity(&allowed) }, setAffinity(&first)
+}
+
+// setAffinity sets that of all threads. A new one has that of its maker: the second time
+// finds those that were made meanwhile.
+func setAffinity(cores *unix.CPUSet) error {
 	for range 2 {
 		threads, err := os.ReadDir("/proc/self/task")
 		if err != nil {
@@ -40,7 +44,7 @@ func pin(n int) error {
 			if err != nil {
 				return err
 			}
-			if err := unix.SchedSetaffinity(id, &first); err != nil && err != unix.ESRCH {
+			if err := unix.SchedSetaffinity(id, cores); err != nil && err != unix.ESRCH {
 				return err
 			}
 		}

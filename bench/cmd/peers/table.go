@@ -25,7 +25,7 @@ func printTables(out io.Writer, s *comparison.Session) (allHold bool, err error)
 		printGroup(&b, group, s.Missing)
 	}
 	printComparisons(&b, rows)
-	allHold = printVerdicts(&b, rows)
+	allHold = printVerdicts(&b, s.Cores, rows)
 	_, err = b.WriteTo(out)
 	return allHold, err
 }
@@ -64,17 +64,20 @@ func printComparisons(b *bytes.Buffer, rows []*comparison.Row) {
 				a.Speed, a.SpeedByRounds, a.CPU, a.Output, a.Peer.Tool, a.Peer.Variant))
 		}
 	}
-	if len(lines) == 1 {
+	if len(lines) > 1 {
+		b.WriteString("\nagainst the fastest peer")
+		table(b, lines)
+	} else {
 		b.WriteString("\nno peer to compare with was measured\n")
-		return
 	}
-	b.WriteString("\nagainst the fastest peer")
-	table(b, lines)
+	if lines := comparison.Beside(rows); len(lines) > 0 {
+		fmt.Fprintf(b, "\n%s\n", strings.Join(lines, "\n"))
+	}
 }
 
 // printVerdicts judges the corpora that were measured, and reports whether all floors
 // hold.
-func printVerdicts(b *bytes.Buffer, rows []*comparison.Row) bool {
+func printVerdicts(b *bytes.Buffer, cores int, rows []*comparison.Row) bool {
 	var lines []string
 	allHold := true
 	for _, corpus := range comparison.TargetCorpora {
@@ -83,13 +86,13 @@ func printVerdicts(b *bytes.Buffer, rows []*comparison.Row) bool {
 		}
 		for i := range comparison.Targets {
 			t := &comparison.Targets[i]
-			v := t.Judge(rows, corpus)
+			v := t.Judge(cores, rows, corpus)
 			lines = append(lines, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%v", corpus, t.Tool, t.Variant, t.Do, t.Measure.Name, v))
 			allHold = allHold && v.Holds()
 		}
 	}
 	if len(lines) > 0 {
-		b.WriteString("\ntargets")
+		fmt.Fprintf(b, "\n%s\ntargets", comparison.About)
 		table(b, lines)
 	}
 	return allHold

@@ -28,9 +28,10 @@ type tool struct {
 	finish  string // when all is done
 }
 
-// tools have the settings in which each is fastest that keep its default strength of
-// encryption and authentication, and compress about as much as zstd -1, where they
-// compress.
+// tools compress about as much as zstd -1 where that can be chosen, and have their
+// defaults otherwise, those of encryption and authentication among them. So restic has
+// its compression auto, which is about zstd -3, and rclone its check of what it wrote.
+// Nobody has run the line of kopia for the project yet.
 var tools = slices.Concat(coffer("coffer"), coffer("coffer-nocgo"), []tool{
 	{
 		name:    "zstd-age",
@@ -42,6 +43,10 @@ var tools = slices.Concat(coffer("coffer"), coffer("coffer-nocgo"), []tool{
 		variant: "zstd defaults",
 		backup:  "zstd -q -c {name} | age -r {recipient} -o {out}",
 		restore: "age -d -i {state}/age.key {out} | zstd -q -d -o {name}",
+	}, {
+		name:    "age",
+		backup:  "age -r {recipient} -o {out} {name}",
+		restore: "age -d -i {state}/age.key -o {name} {out}",
 	}, {
 		name:    "restic",
 		env:     []string{"RESTIC_REPOSITORY={out}", "RESTIC_PASSWORD_FILE={state}/passphrase"},

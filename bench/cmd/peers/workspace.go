@@ -42,10 +42,10 @@ type workspace struct {
 	recipient, passphrase string
 }
 
-func newWorkspace(ctx context.Context, o *options) (_ *workspace, err error) {
+func newWorkspace(ctx context.Context, o *options, stderr io.Writer) (_ *workspace, err error) {
 	parent := o.dir
 	if parent == "" {
-		parent = roomyDir(o.room())
+		parent = roomyDir(o.room(), stderr)
 	}
 	dir, err := os.MkdirTemp(parent, "coffer-peers-")
 	if err != nil {
@@ -82,12 +82,13 @@ func (o *options) room() int64 {
 }
 
 // roomyDir returns a directory in memory if there is one with room, so that no disk
-// is measured, else that for temporary files.
-func roomyDir(room int64) string {
+// is measured, else that for temporary files, and says so.
+func roomyDir(room int64, stderr io.Writer) string {
 	const memory = "/dev/shm"
 	if _, free, err := fileSystem(memory); err == nil && free >= room {
 		return memory
 	}
+	fmt.Fprintf(stderr, "peers: there are no %d MB free in %s: a disk may be measured, that of %s\n", room/1e6, memory, os.TempDir())
 	return os.TempDir()
 }
 

@@ -114,11 +114,11 @@ func drawThroughput(in *input) (drawing, error) {
 }
 
 // charted returns the rows of the first chart: of each peer the setting that is the
-// fastest, of coffer all but its levels and what an archive does without cgo.
+// fastest, of coffer all but what an archive does without cgo.
 func charted(rows []*comparison.Row) []*comparison.Row {
 	return slices.DeleteFunc(slices.Clone(rows), func(r *comparison.Row) bool {
 		if r.Ours() {
-			return !slices.Contains(comparison.Variants, r.Variant) || r.Tool == "coffer-nocgo" && r.Variant == "backup"
+			return r.Tool == "coffer-nocgo" && r.Variant == "backup"
 		}
 		return slices.ContainsFunc(rows, func(o *comparison.Row) bool {
 			return o.Tool == r.Tool && o.Corpus == r.Corpus && o.Do == r.Do && o.Wall.Median < r.Wall.Median

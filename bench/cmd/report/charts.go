@@ -40,6 +40,7 @@ var (
 	toolNames = map[string]string{
 		"coffer-nocgo": "coffer without cgo",
 		"zstd-age":     "zstd | age",
+		"age":          "age alone",
 		"zstd-gpg":     "zstd | gpg",
 		"rclone-crypt": "rclone crypt",
 	}

@@ -54,13 +54,13 @@ func drawRatioSpeed(in *input) (drawing, error) {
 }
 
 // representatives returns the backups for the chart of ratios: of coffer those at its
-// defaults and by level, of a peer no setting that is slower than another one of its
-// own and does not compress 1 % more.
+// defaults, of a peer no setting that is slower than another one of its own and does
+// not compress 1 % more.
 func representatives(rows []*comparison.Row) []*comparison.Row {
 	rows = slices.DeleteFunc(rows, func(r *comparison.Row) bool { return r.Do != "backup" || r.Ratio().Median < leastRatio })
 	return slices.DeleteFunc(slices.Clone(rows), func(r *comparison.Row) bool {
 		if r.Ours() {
-			return label(r) != toolName(r) && !strings.HasPrefix(r.Variant, "level=")
+			return label(r) != toolName(r)
 		}
 		return slices.ContainsFunc(rows, func(o *comparison.Row) bool {
 			return o.Tool == r.Tool && o.Corpus == r.Corpus && o.Wall.Median < r.Wall.Median && o.Ratio().Median*1.01 > r.Ratio().Median

@@ -25,8 +25,8 @@ func TestLoadPeers(t *testing.T) {
 	if s.CPU != "AMD EPYC" || s.Cores != 2 || s.Versions["age"] != "v1.3.2" || !slices.Equal(s.Missing, []string{"kopia"}) {
 		t.Errorf("environment: %+v", s.Environment)
 	}
-	if len(s.Runs) != 2*3*8*2 || len(s.rows) != 2*8*2 {
-		t.Errorf("%d runs in %d rows, want 96 in 32: 2 corpora, 3 rounds, 8 settings, both directions", len(s.Runs), len(s.rows))
+	if len(s.Runs) != 2*3*9*2 || len(s.rows) != 2*9*2 {
+		t.Errorf("%d runs in %d rows, want 108 in 36: 2 corpora, 3 rounds, 9 settings, both directions", len(s.Runs), len(s.rows))
 	}
 	r := s.Runs[0]
 	if r.Corpus != "chat" || r.Size != 286e6 || r.Tool != "coffer" || r.Variant != "default" || r.Do != "backup" || r.Round != 1 ||

@@ -61,16 +61,16 @@ func writeSession(b *bytes.Buffer, s *session) {
 	for _, rows := range comparison.Groups(s.rows) {
 		r := rows[0]
 		fmt.Fprintf(b, "\n### %s of %s, %s MB\n\n", plain(r.Do), plain(r.Corpus), comparison.Digits(float64(r.Size)/mb))
-		table(b, []string{"tool", "setting", "n", "MB/s", "× the fastest peer", "wall s", "CPU s", "peak MiB", "output MB", "ratio"}, cells(rows))
+		table(b, []string{"tool", "setting", "n", "MB/s", "× the fastest peer", "× by rounds", "wall s", "CPU s", "peak MiB", "output MB", "ratio"}, cells(rows))
 	}
 }
 
 func cells(rows []*comparison.Row) [][]string {
 	var lines [][]string
 	for _, r := range rows {
-		multiple := "–"
+		multiple, byRounds := "–", "–"
 		if r.Against.Peer != nil {
-			multiple = comparison.Digits(r.Against.Speed)
+			multiple, byRounds = comparison.Digits(r.Against.Speed), comparison.Digits(r.Against.SpeedByRounds)
 		}
 		ratio := r.Ratio()
 		if r.Do == "restore" {
@@ -82,24 +82,30 @@ func cells(rows []*comparison.Row) [][]string {
 		} else {
 			name = plain(name)
 		}
-		lines = append(lines, []string{name, plain(r.Variant), fmt.Sprint(r.Wall.N), r.Speed().Times(1 / mb).String(), multiple,
+		lines = append(lines, []string{name, plain(r.Variant), fmt.Sprint(r.Wall.N), r.Speed().Times(1 / mb).String(), multiple, byRounds,
 			r.Wall.String(), r.CPU.String(), r.Peak.Times(1.0 / mib).String(), r.Output.Times(1 / mb).String(), ratio.String()})
 	}
 	return lines
 }
 
 func writeTargets(b *bytes.Buffer, s *session) {
-	fmt.Fprint(b, "\n### Targets\n\nMedians as multiples of those of the peer that is fastest at the same. The floor has to hold, the aim is what is wanted.\n\n")
+	fmt.Fprintf(b, "\n### Targets\n\n%s\n\nMedians as multiples of those of the peer that is fastest at the same. The floor has to hold, the aim is what is wanted.\n\n", plain(comparison.About))
 	var lines [][]string
 	for i := range comparison.Targets {
 		t := &comparison.Targets[i]
 		cells := []string{joined(", ", t.Tool, t.Variant, t.Do), t.Measure.Name}
 		for _, corpus := range comparison.TargetCorpora {
-			cells = append(cells, t.Judge(s.rows, corpus).String())
+			cells = append(cells, t.Judge(s.Cores, s.rows, corpus).String())
 		}
 		lines = append(lines, cells)
 	}
 	table(b, append([]string{"", ""}, comparison.TargetCorpora...), lines)
+	if beside := comparison.Beside(s.rows); len(beside) > 0 {
+		fmt.Fprint(b, "\nWhat targets do not compare with:\n\n")
+		for _, l := range beside {
+			fmt.Fprintf(b, "- %s\n", plain(l))
+		}
+	}
 }
 
 func writeSuite(b *bytes.Buffer, s *suite) {

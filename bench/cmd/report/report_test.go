@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/coffer-backup/coffer/bench/comparison"
 )
 
 // generate runs the command and returns what it wrote, by name.
@@ -61,7 +63,7 @@ func texts(t *testing.T, name, svg string) []string {
 func TestCharts(t *testing.T) {
 	got, stderr := generate(t, samples...)
 	for name, want := range map[string][]string{
-		"throughput.svg": {"chat, 286 MB", "media, 268 MB", "coffer", "coffer, unchecked", "coffer without cgo", "zstd | age", "rclone crypt",
+		"throughput.svg": {"chat, 286 MB", "media, 268 MB", "coffer", "coffer, unchecked", "coffer without cgo", "zstd | age", "age alone", "rclone crypt",
 			"borg", "restic", "backup, MB/s", "restore, MB/s"},
 		"ratio-speed.svg": {"chat", "coffer", "coffer without cgo", "zstd | age, zstd -1 -T2", "zstd | age, zstd defaults", "borg, repokey", "restic",
 			"fast, klauspost", "small, klauspost", "fast, libzstd", "balanced, libzstd", "plaintext MB/s"},
@@ -161,7 +163,7 @@ func TestReportRows(t *testing.T) {
 		})
 	}
 	for _, r := range in.sessions[0].rows {
-		if !has(r.Variant, fmt.Sprint(r.Wall.N), r.Wall.String(), r.CPU.String(), r.Speed().Times(1/mb).String(), r.Peak.Times(1.0/mib).String()) {
+		if !has(r.Variant, fmt.Sprint(r.Wall.N), r.Wall.String(), r.CPU.String(), r.Speed().Times(1/mb).String(), comparison.Digits(r.Against.SpeedByRounds), r.Peak.Times(1.0/mib).String()) {
 			t.Errorf("no line for %+v", r)
 		}
 	}
@@ -181,7 +183,8 @@ func TestReportRows(t *testing.T) {
 	if !has("coffer, default, restore", "speed", "1.322; floor ≥ 1.25 met; aim ≥ 1.8 MISSED", "not measured") {
 		t.Error("no line for the target of restore")
 	}
-	for _, words := range []string{"AMD EPYC, 2 cores", "kernel 6.1.0-25-cloud-amd64", "version of restic: restic 0.14.0", "not installed: kopia", "needs 4 cores", "2026-11-24"} {
+	for _, words := range []string{"AMD EPYC, 2 cores", "kernel 6.1.0-25-cloud-amd64", "version of restic: restic 0.14.0", "not installed: kopia", "needs 4 cores", "2026-11-24",
+		"about coffer seal and open", "- backup of media against age alone, which does not compress: coffer default: speed "} {
 		if !strings.Contains(md, words) {
 			t.Errorf("the report does not say %q", words)
 		}
