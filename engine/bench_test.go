@@ -105,11 +105,11 @@ func compare(b *testing.B, metric string, base, other func()) {
 // as a share of the work it cannot do without, the AEAD at level store and the
 // compressor at level fast.
 func BenchmarkShareOfRaw(b *testing.B) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for _, level := range []engine.Level{engine.Store, engine.Fast} {
 		for _, check := range []string{"off", "on"} {
 			for _, via := range []string{"Write", "ReadFrom"} {
 				b.Run(fmt.Sprintf("level=%v/check=%s/via=%s", level, check, via), func(b *testing.B) {
+					defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 					raw := rawEncode(b, zstd.SpeedFastest)
 					if level == engine.Store {
 						raw = rawSeal(b, format.AES256GCM)
