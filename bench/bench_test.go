@@ -1,11 +1,10 @@
 package bench
 
 import (
+	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -45,17 +44,12 @@ func (n byteSize) String() string {
 
 // Set is the inverse of String.
 func (n *byteSize) Set(s string) error {
-	for _, u := range units {
-		if digits, ok := strings.CutSuffix(s, u.name); ok {
-			v, err := strconv.ParseInt(digits, 10, 32)
-			if err != nil || v < 1 {
-				return fmt.Errorf("%q is no size: write it as 4096, 64KiB, 1MiB or 1GiB", s)
-			}
-			*n = byteSize(v) * u.size
-			return nil
-		}
+	v, err := corpus.ParseSize(s)
+	if err == nil && v < 1 {
+		err = errors.New("nothing cannot be measured")
 	}
-	panic("unreachable: every string ends in nothing")
+	*n = byteSize(v)
+	return err
 }
 
 // seed is that of all corpora.

@@ -65,7 +65,7 @@ var allowed = map[string][]string{
 	"bench":            {}, // tests alone
 	"bench/cmd/corpus": {"bench/corpus"},
 	"bench/cmd/peers":  {"bench/comparison", "bench/corpus"},
-	"bench/cmd/report": {"bench/comparison"},
+	"bench/cmd/report": {"bench/comparison", "bench/corpus"},
 	"bench/comparison": {"bench/corpus"},
 	"bench/corpus":     {},
 

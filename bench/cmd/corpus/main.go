@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/coffer-backup/coffer/bench/corpus"
@@ -46,7 +45,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	files := fs.Int("n", 100_000, "`count` of small files")
 	var size int64 = -1
 	fs.Func("size", "`bytes` of the corpus, as 300MB or 1GiB (default: that of the comparisons)", func(s string) (err error) {
-		size, err = parseSize(s)
+		size, err = corpus.ParseSize(s)
 		return err
 	})
 	if err := fs.Parse(args); err != nil {
@@ -91,24 +90,4 @@ func create(name string, r io.Reader) error {
 		_ = os.Remove(name) // the first error tells more
 	}
 	return err
-}
-
-// parseSize reads a number of bytes with a unit, decimal or binary.
-func parseSize(s string) (int64, error) {
-	unit := int64(1)
-	number := strings.TrimSuffix(s, "B")
-	for _, u := range []struct {
-		suffix string
-		bytes  int64
-	}{{"Ki", 1 << 10}, {"Mi", 1 << 20}, {"Gi", 1 << 30}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}} {
-		if before, ok := strings.CutSuffix(number, u.suffix); ok {
-			number, unit = before, u.bytes
-			break
-		}
-	}
-	n, err := strconv.ParseUint(number, 10, 41)
-	if err != nil || int64(n) > 1<<40/unit {
-		return 0, fmt.Errorf("size %q is not a number of bytes up to 1024GiB", s)
-	}
-	return int64(n) * unit, nil
 }

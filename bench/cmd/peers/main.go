@@ -96,7 +96,10 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	fs := flag.NewFlagSet("peers", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	corpora := fs.String("corpora", "chat,media,source,mix", "`names` of what is backed up")
-	fs.Int64Var(&o.size, "size", 0, "`bytes` of each corpus (default: its own size)")
+	fs.Func("size", "`bytes` of each corpus, as 300MB or 1GiB (default: its own size)", func(s string) (err error) {
+		o.size, err = corpus.ParseSize(s)
+		return err
+	})
 	fs.IntVar(&o.rounds, "rounds", 5, "turns of each tool that count")
 	names := fs.String("tools", "", "`names` of the tools (default: all)")
 	fs.StringVar(&o.dir, "dir", "", "work below this `directory` (default: /dev/shm if it has room, else that for temporary files)")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
@@ -130,8 +131,8 @@ func charted(rows []*comparison.Row) []*comparison.Row {
 func drawScaling(in *input) (drawing, error) {
 	rows, where := in.benchRows("Workers", "B/s")
 	workers := func(r *benchRow) float64 {
-		n, _ := parseSize(r.key("workers"))
-		return n
+		n, _ := strconv.ParseUint(r.key("workers"), 10, 16)
+		return float64(n)
 	}
 	rows = slices.DeleteFunc(rows, func(r *benchRow) bool { return workers(r) == 0 })
 	slices.SortStableFunc(rows, func(a, b *benchRow) int { return cmp.Compare(workers(a), workers(b)) })

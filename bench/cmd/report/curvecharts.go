@@ -13,6 +13,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/coffer-backup/coffer/bench/comparison"
+	"github.com/coffer-backup/coffer/bench/corpus"
 )
 
 // leastRatio is where the chart of ratios begins: what does not compress would only
@@ -215,10 +216,11 @@ func (in *input) bySize(unit string) (curves []*curve, where string) {
 	colours := []ink{blue, orange, green, purple}
 	shapes := []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}, draw.RingGlyph{}}
 	for _, r := range rows {
-		size, ok := parseSize(r.key("size"))
-		if !ok {
+		bytes, err := corpus.ParseSize(r.key("size"))
+		if err != nil || bytes == 0 {
 			continue
 		}
+		size := float64(bytes)
 		name := seriesName(rows, r, "size")
 		i := slices.IndexFunc(curves, func(cv *curve) bool { return cv.name == name })
 		if i < 0 {
