@@ -17,31 +17,7 @@ type compressor struct {
 	new  func(level engine.Level, segmentSize int) (engine.Compressor, error)
 }
 
-var compressors = append([]compressor{{"klauspost", newKlauspost}}, accelerated...)
-
-// klauspost is the engine's own compressor, which it does not export.
-type klauspost struct{ enc *zstd.Encoder }
-
-// newKlauspost has the options of engine/codec.go.
-func newKlauspost(level engine.Level, segmentSize int) (engine.Compressor, error) {
-	opts := []zstd.EOption{
-		zstd.WithEncoderLevel(map[engine.Level]zstd.EncoderLevel{
-			engine.Fast:     zstd.SpeedFastest,
-			engine.Balanced: zstd.SpeedDefault,
-			engine.Small:    zstd.SpeedBetterCompression,
-		}[level]),
-		zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(true),
-		zstd.WithSingleSegment(true),
-	}
-	if segmentSize < 4<<20 {
-		opts = append(opts, zstd.WithWindowSize(segmentSize))
-	}
-	enc, err := zstd.NewWriter(nil, opts...)
-	return klauspost{enc}, err
-}
-
-func (k klauspost) Append(dst, src []byte) ([]byte, error) { return k.enc.EncodeAll(src, dst), nil }
+var compressors = append([]compressor{{"klauspost", engine.NewCompressor}}, accelerated...)
 
 var (
 	defaultSegment = byteSize(1 << 20)

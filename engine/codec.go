@@ -16,7 +16,10 @@ import (
 // zstdCompressor is the Compressor of every level but Store.
 type zstdCompressor struct{ enc *zstd.Encoder }
 
-func newZstdCompressor(level Level, segmentSize int) (Compressor, error) {
+// NewCompressor returns what a Writer compresses with unless told otherwise, at Fast,
+// Balanced or Small: klauspost/compress, for segments of at most segmentSize bytes, a
+// size that a container can have. It is there to be chosen beside others.
+func NewCompressor(level Level, segmentSize int) (Compressor, error) {
 	speed := zstd.SpeedFastest
 	switch level {
 	case Balanced:
@@ -61,7 +64,7 @@ func newEncoder(opts *WriterOptions, segmentSize int) (e *encoder, err error) {
 	case opts.NewCompressor != nil:
 		e.comp, err = opts.NewCompressor()
 	default:
-		e.comp, err = newZstdCompressor(opts.Level, segmentSize)
+		e.comp, err = NewCompressor(opts.Level, segmentSize)
 	}
 	if err == nil && !opts.SkipCheck {
 		e.dec, err = newDecoder(segmentSize)

@@ -7,6 +7,6 @@ import (
 	"github.com/coffer-backup/coffer/engine/compressortest"
 )
 
-func TestCompressor(t *testing.T) { compressortest.Run(t, engine.NewZstdCompressor) }
+func TestCompressor(t *testing.T) { compressortest.Run(t, engine.NewCompressor) }
 
-func FuzzFrame(f *testing.F) { compressortest.Fuzz(f, engine.NewZstdCompressor) }
+func FuzzFrame(f *testing.F) { compressortest.Fuzz(f, engine.NewCompressor) }

@@ -124,7 +124,7 @@ type WriterOptions struct {
 	Pad           bool                       // hide the length, § 6.4
 	SkipCheck     bool                       // do not decompress what was compressed before sealing it
 	Workers       int                        // at most 1024; 0: GOMAXPROCS
-	NewCompressor func() (Compressor, error) // one for each goroutine that compresses, but at level Store; nil: klauspost/compress at Level
+	NewCompressor func() (Compressor, error) // one for each goroutine that compresses, but at level Store; nil: NewCompressor at Level
 	Progress      func(Progress)             // called about once a segment, by one goroutine at a time
 	TempDir       string                     // for very long seek tables and catalogs, which are spooled encrypted; "": os.TempDir
 }

@@ -28,7 +28,7 @@ type compressor struct {
 // compressors returns those of this build, the preferred one first.
 func compressors() []compressor {
 	const module = "klauspost/compress"
-	return append(linked(), compressor{"klauspost", module + moduleVersion("github.com/"+module), nil}) // nil: the engine's own
+	return append(linked(), compressor{"klauspost", module + moduleVersion("github.com/"+module), engine.NewCompressor})
 }
 
 // moduleVersion returns the version of a module in this build, after a space, or
@@ -62,9 +62,6 @@ func parseCompressor(name string) (compressor, error) {
 
 // forWriter returns the NewCompressor of a WriterOptions.
 func (c compressor) forWriter(level engine.Level, segmentSize int) func() (engine.Compressor, error) {
-	if c.make == nil {
-		return nil
-	}
 	if segmentSize == 0 {
 		segmentSize = 1 << format.DefaultSegmentLog2
 	}
