@@ -138,7 +138,7 @@ func (k aesKey) unwrapKey(wrapped []byte, iv uint64) []byte {
 type rsaKey struct{ *rsa.PrivateKey }
 
 func (k rsaKey) open(slot format.Slot, wrapped, _ []byte) []byte {
-	if slot.Params[0] != format.PKCS11RSAOAEP {
+	if format.Mech(slot.Params[0]) != format.MechRSAOAEP {
 		return nil
 	}
 	plain, err := rsa.DecryptOAEP(sha256.New(), nil, k.PrivateKey, wrapped, nil)

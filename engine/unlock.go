@@ -211,7 +211,7 @@ func (u *unlocker) onlyPublic() bool {
 
 // isPublic reports whether anyone could have made the slot (§ 4.5).
 func isPublic(slot format.Slot) bool {
-	return slot.Kind == format.KindHPKE || slot.Kind == format.KindPKCS11 && slot.Params[0] == format.PKCS11RSAOAEP
+	return slot.Kind == format.KindHPKE || slot.Kind == format.KindPKCS11 && format.Mech(slot.Params[0]) == format.MechRSAOAEP
 }
 
 // judgeCopy compares the other header block with the one that opened the

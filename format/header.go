@@ -104,10 +104,7 @@ func (h *Header) AppendBinary(dst []byte) ([]byte, error) {
 	dst = append(dst, core[:]...)
 	dst = binary.LittleEndian.AppendUint64(dst, h.Generation)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(h.Size))
-	slotsLen := 0
-	for _, e := range h.Entries {
-		slotsLen += entryHeaderSize + len(e.Data)
-	}
+	slotsLen := h.slotsLen()
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(slotsLen))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(h.Entries)))
 	dst = append(dst, make([]byte, offSlots-offReserved82)...)
@@ -130,6 +127,20 @@ func (h *Header) AppendBinary(dst []byte) ([]byte, error) {
 		return nil, err
 	}
 	return dst, nil
+}
+
+func (h *Header) slotsLen() (n int) {
+	for _, e := range h.Entries {
+		n += entryHeaderSize + len(e.Data)
+	}
+	return n
+}
+
+// FittingSize returns the default size of a block, or the least one above it that the
+// entries of h fit. It may be over MaxHeaderSize, which AppendBinary then says.
+func (h *Header) FittingSize() int {
+	units := (offSlots + h.slotsLen() + trailerSize + HeaderSizeUnit - 1) / HeaderSizeUnit
+	return max(DefaultHeaderSize, units*HeaderSizeUnit)
 }
 
 // MACInput is the part of an encoded block that its MAC covers.

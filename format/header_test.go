@@ -440,3 +440,18 @@ func TestSuites(t *testing.T) {
 		t.Errorf("String = %q", got)
 	}
 }
+
+// A block has the default size until its entries need more.
+func TestFittingSize(t *testing.T) {
+	for n, want := range map[int]int{0: 8192, 32: 8192, 8192 - 96 - 40 - 36: 8192, 8192 - 96 - 40 - 35: 12288, 65535 - 32: 69632} {
+		h := testHeader()
+		h.Entries = []format.Entry{slot(0x7000, 1, nil, make([]byte, n)).Entry()}
+		h.Size = h.FittingSize()
+		if h.Size != want {
+			t.Errorf("%d bytes in a slot: %d, want %d", n, h.Size, want)
+		}
+		if _, err := h.AppendBinary(nil); (err == nil) != (want <= format.MaxHeaderSize) {
+			t.Errorf("%d bytes in a slot, H %d: %v", n, want, err)
+		}
+	}
+}

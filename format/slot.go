@@ -79,18 +79,18 @@ const (
 	MaxArgon2Time        = 16
 	MaxArgon2MemoryKiB   = 1 << 22
 
-	maxPKCS11Mech   = 4
-	pkcs11GCM       = 1
-	PKCS11RSAOAEP   = 4 // the mech that anyone can wrap with
-	maxPKCS11ID     = 64
-	maxPKCS11Label  = 64
-	pkcs11SerialLen = 16
+	// Hints of slots whose key is elsewhere.
+	MaxPKCS11ID      = 64
+	MaxPKCS11Label   = 64
+	PKCS11SerialSize = 16
+	MaxTinkAlias     = 255
+
+	MaxTinkWrapped  = 4096
+	maxRSASize      = 1024
 	pkcs11GCMSize   = 92
 	pkcs11KWSize    = 72
-	maxRSASize      = 1024
-	maxTinkWrapped  = 4096
 	hpkeXWing       = 0x647A
-	hpkeWrappedSize = 1120 + 48
+	HPKEWrappedSize = 1120 + 48 // enc, ct
 )
 
 // parseEntries reads exactly count entries from the next slotsLen bytes of c.
@@ -163,9 +163,9 @@ func parseSlot(report *cursor, e Entry, base int) (s Slot, known bool) {
 	case e.Kind == KindPassphrase:
 		_, known = parsePassphraseParams(c)
 	case e.Kind == KindPKCS11:
-		known = parsePKCS11Params(c)
+		_, known = parsePKCS11Params(c)
 	case e.Kind == KindTink:
-		c.take("alias", int(c.u8("alias length")))
+		parseTinkAlias(c)
 		known = true
 	case e.Kind == KindHPKE:
 		known = c.u16("kem") == hpkeXWing
@@ -208,25 +208,6 @@ func parsePassphraseParams(c *cursor) (p PassphraseParams, known bool) {
 	return p, true
 }
 
-func parsePKCS11Params(c *cursor) (known bool) {
-	if mech := c.u8("mech"); c.err == nil && (mech < 1 || mech > maxPKCS11Mech) {
-		return false
-	}
-	for _, f := range []struct {
-		name string
-		max  int
-	}{{"CKA_ID", maxPKCS11ID}, {"label", maxPKCS11Label}} {
-		at := c.off
-		n := int(c.u8(f.name + " length"))
-		if n > f.max {
-			c.fail(at, f.name+" length", fmt.Sprintf("%d is over %d", n, f.max))
-		}
-		c.take(f.name, n)
-	}
-	c.take("token serial", pkcs11SerialLen)
-	return true
-}
-
 // checkWrapped judges the length of the wrapped key, which ends at c.off.
 func checkWrapped(c *cursor, s Slot) {
 	at := c.off - len(s.Wrapped)
@@ -236,16 +217,16 @@ func checkWrapped(c *cursor, s Slot) {
 	case KindAccount, KindPassphrase:
 		exact = WrappedSize
 	case KindHPKE:
-		exact = hpkeWrappedSize
+		exact = HPKEWrappedSize
 	case KindPKCS11, KindTink: // u16 length, then that many bytes
 		in := &cursor{name: "header", data: w}
 		n := int(in.u16("wrapped length"))
-		limit := maxTinkWrapped
+		limit := MaxTinkWrapped
 		if s.Kind == KindPKCS11 {
-			switch s.Params[0] {
-			case pkcs11GCM:
+			switch Mech(s.Params[0]) {
+			case MechAESGCM:
 				limit, exact = pkcs11GCMSize, 2+pkcs11GCMSize
-			case PKCS11RSAOAEP:
+			case MechRSAOAEP:
 				limit = maxRSASize
 			default:
 				limit, exact = pkcs11KWSize, 2+pkcs11KWSize

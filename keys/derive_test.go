@@ -87,10 +87,15 @@ func specKEK(secret []byte, slot format.Slot) []byte {
 	return argon2.IDKey(secret, slot.Salt[:], le.Uint32(p[4:]), le.Uint32(p[8:]), p[1], 32)
 }
 
+// specBind is § 4.5.1.
+func specBind(core []byte, slot format.Slot) []byte {
+	kind := []byte{byte(slot.Kind), byte(slot.Kind >> 8)}
+	return sum([]byte("coffer v1 slot"), core, kind, slot.Salt[:], slot.Params)
+}
+
 // specWrap is § 4.5.3.
 func specWrap(kek, fk, core []byte, slot format.Slot) []byte {
-	kind := []byte{byte(slot.Kind), byte(slot.Kind >> 8)}
-	bind := sum([]byte("coffer v1 slot"), core, kind, slot.Salt[:], slot.Params)
+	bind := specBind(core, slot)
 	c := expand(kek, "coffer v1 wrap pad", bind, 32)
 	for i := range c {
 		c[i] ^= fk[i]
