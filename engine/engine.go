@@ -119,7 +119,7 @@ type WriterOptions struct {
 	Suite         format.Suite     // 0: the first suite of Backend, or of this machine's best
 	Level         Level
 	SegmentSize   int                        // plaintext bytes a frame, a power of two from 64 KiB to 64 MiB; 0: 1 MiB
-	HeaderSize    int                        // bytes of a header block; 0: 8192
+	HeaderSize    int                        // bytes of a header block; 0: 8192, or what the slots need
 	Context       []byte                     // what the container is bound to, at most 65535 bytes; empty: nothing
 	Pad           bool                       // hide the length, § 6.4
 	SkipCheck     bool                       // do not decompress what was compressed before sealing it
@@ -137,7 +137,8 @@ type ReaderOptions struct {
 	MaxMemory      int64                           // bytes for buffers; workers are lowered to keep it; 0: 1 GiB
 	Argon2         Argon2Policy                    // what a passphrase slot may cost
 	MinGeneration  uint64                          // an older container is refused with ErrLimit
-	AllowAnonymous bool                            // accept slot kinds whose wrapping anyone can make (HPKE, RSA)
+	Accept         []format.Kind                   // kinds of slots that may open the container, others are not tried; nil: all
+	AllowAnonymous bool                            // try slots that anyone can make (HPKE, RSA) even if there are other identities
 	OnCatalog      func(format.CatalogEntry) error // called for each record, after all data
 	Progress       func(Progress)                  // as in WriterOptions
 }

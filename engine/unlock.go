@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/coffer-backup/coffer/format"
 	"github.com/coffer-backup/coffer/keys"
@@ -162,6 +163,9 @@ func (u *unlocker) mayTry(slot format.Slot) bool {
 			u.limited = fmt.Errorf("%w: "+text, append([]any{ErrLimit}, args...)...)
 		}
 		return false
+	}
+	if len(u.opts.Accept) > 0 && !slices.Contains(u.opts.Accept, slot.Kind) {
+		return limit("a %v slot is of a kind that the caller does not accept", slot.Kind)
 	}
 	switch slot.Kind {
 	case format.KindPassphrase:

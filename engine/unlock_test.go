@@ -210,6 +210,26 @@ func TestUnknownMechanisms(t *testing.T) {
 	}
 }
 
+// Slots of kinds that the caller does not accept are not tried, and that is said.
+func TestAccept(t *testing.T) {
+	c, n := seal(t, nil, nil), 0
+	account := countingIdentity{format.KindAccount, &n, keys.ErrNoMatch}
+	for _, accept := range [][]format.Kind{{format.KindHPKE}, {format.KindPassphrase, format.KindTink}} {
+		_, err := both(t, c, []keys.Identity{account}, &engine.ReaderOptions{Accept: accept})
+		if !errors.Is(err, engine.ErrLimit) || n != 0 || !strings.Contains(fmt.Sprint(err), "account key") {
+			t.Errorf("%v: %d attempts, %v", accept, n, err)
+		}
+	}
+	// What is not accepted is no matter where there is no key for it.
+	passphrase := countingIdentity{format.KindPassphrase, &n, keys.ErrNoMatch}
+	if _, err := both(t, c, []keys.Identity{passphrase}, &engine.ReaderOptions{Accept: []format.Kind{format.KindPassphrase}}); err != keys.ErrNoMatch {
+		t.Error(err)
+	}
+	if _, err := both(t, c, []keys.Identity{testKey}, &engine.ReaderOptions{Accept: []format.Kind{format.KindHPKE, format.KindAccount}}); err != nil {
+		t.Error(err)
+	}
+}
+
 // A knowingIdentity has the file key already.
 type knowingIdentity struct {
 	kind format.Kind

@@ -93,9 +93,6 @@ func (o *WriterOptions) normalise() (suite format.Suite, b backends.Backend, err
 	if o.Level < 0 || int(o.Level) >= len(levelNames) {
 		return 0, nil, fmt.Errorf("%w: there is no %v", ErrLimit, o.Level)
 	}
-	if o.HeaderSize == 0 {
-		o.HeaderSize = format.DefaultHeaderSize
-	}
 	o.Workers = workerCount(o.Workers)
 	return chooseBackend(o.Backend, o.Suite)
 }
@@ -136,6 +133,11 @@ func buildHeader(ctx context.Context, h *format.Header, schedule *keys.Schedule,
 			return nil, fmt.Errorf("wrapping the file key: %w", err)
 		}
 		h.Entries = append(h.Entries, slot.Entry())
+	}
+	if h.Size == 0 {
+		if h.Size = h.FittingSize(); h.Size > format.MaxHeaderSize {
+			return nil, fmt.Errorf("%w: the slots of %d recipients do not fit a header of %d bytes: give fewer", ErrLimit, len(to), format.MaxHeaderSize)
+		}
 	}
 	block, err := h.AppendBinary(nil)
 	if err != nil {

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -279,6 +280,51 @@ func TestWriterOptions(t *testing.T) {
 	}
 	if _, err := open(c, &engine.ReaderOptions{Context: []byte("largest of all")}); err != nil {
 		t.Error(err)
+	}
+}
+
+// bigRecipient makes slots of n bytes, of a kind that no reader knows.
+type bigRecipient int
+
+func (n bigRecipient) Wrap(context.Context, format.Core, *keys.FileKey) (format.Slot, error) {
+	s := format.Slot{Kind: 0x7000, Wrapped: make([]byte, n)}
+	rand.Read(s.Salt[:])
+	return s, nil
+}
+
+// The header grows with the slots, as far as one can.
+func TestManySlots(t *testing.T) {
+	for _, test := range []struct {
+		big    bigRecipient
+		n      int
+		header int
+	}{{1168, 1, 8192}, {1168, 31, 40960}, {4200, 15, 65536}, {4200, 31, 0}} {
+		out := new(bytes.Buffer)
+		to := []keys.Recipient{testKey}
+		for range test.n {
+			to = append(to, test.big)
+		}
+		w, err := engine.NewWriter(t.Context(), out, to, nil)
+		if test.header == 0 {
+			if !errors.Is(err, engine.ErrLimit) || out.Len() > 0 {
+				t.Errorf("%d slots of %d bytes: %v", test.n, test.big, err)
+			}
+			continue
+		}
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := engine.NewReader(t.Context(), out, []keys.Identity{testKey}, nil)
+		if err != nil || r.Info().Header.Size != test.header {
+			t.Fatalf("%d slots of %d bytes: %v", test.n, test.big, err)
+		}
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			t.Error(err)
+		}
+		r.Close()
 	}
 }
 
