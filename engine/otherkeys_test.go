@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hpke"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -17,11 +16,11 @@ import (
 	"github.com/coffer-backup/coffer/vectors"
 )
 
-// An otherKey opens slots of kinds 3 to 5 as § 4.5.6 says, with a key that a token or
+// An otherKey opens slots of kinds 3 and 4 as § 4.5.6 says, with a key that a token or
 // service would keep.
 type otherKey struct {
 	kind format.Kind
-	// open returns what was wrapped, FK ‖ bind or FK, or nil if it does not open.
+	// open returns what was wrapped, FK ‖ bind, or nil if it does not open.
 	open func(slot format.Slot, wrapped, bind []byte) []byte
 }
 
@@ -41,11 +40,7 @@ func newOtherKey(k vectors.OtherKey) (keys.Identity, error) {
 		}
 		id.open = rsaKey{private.(*rsa.PrivateKey)}.open
 	case "xwing-seed":
-		private, err := hpke.MLKEM768X25519().NewPrivateKey(k.Key)
-		if err != nil {
-			return nil, err
-		}
-		id.open = hpkeKey{private}.open
+		return keys.HybridIdentityFrom(k.Key)
 	default:
 		return nil, fmt.Errorf("a key of type %q", k.Type)
 	}
@@ -56,14 +51,7 @@ func (k otherKey) Kind() format.Kind { return k.kind }
 
 func (k otherKey) Unwrap(_ context.Context, core format.Core, slot format.Slot) (*keys.FileKey, error) {
 	bind := slotBind(core, slot)
-	wrapped := slot.Wrapped
-	if k.kind != format.KindHPKE {
-		wrapped = wrapped[2:] // after its length
-	}
-	plain := k.open(slot, wrapped, bind)
-	if k.kind == format.KindHPKE {
-		plain = append(plain, bind...) // it is in the info
-	}
+	plain := k.open(slot, slot.Wrapped[2:], bind) // after its length
 	if len(plain) != 64 || subtle.ConstantTimeCompare(plain[32:], bind) != 1 {
 		return nil, keys.ErrNoMatch
 	}
@@ -142,18 +130,6 @@ func (k rsaKey) open(slot format.Slot, wrapped, _ []byte) []byte {
 		return nil
 	}
 	plain, err := rsa.DecryptOAEP(sha256.New(), nil, k.PrivateKey, wrapped, nil)
-	if err != nil {
-		return nil
-	}
-	return plain
-}
-
-// An hpkeKey is one of kind 5.
-type hpkeKey struct{ hpke.PrivateKey }
-
-func (k hpkeKey) open(_ format.Slot, wrapped, bind []byte) []byte {
-	info := append([]byte("coffer v1 hpke"), bind...)
-	plain, err := hpke.Open(k.PrivateKey, hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), info, wrapped)
 	if err != nil {
 		return nil
 	}

@@ -107,9 +107,14 @@ const maxFile = 10 << 10
 // callerOf returns who the vector is for.
 func callerOf(c *vectors.Case) *caller {
 	in := &c.Inputs
-	who := &caller{context: in.Context, minGeneration: in.MinGeneration, maxMemory: in.MaxMemory}
+	who := &caller{context: in.Context, minGeneration: in.MinGeneration, maxMemory: in.MaxMemory, allowAnonymous: in.AllowAnonymous}
 	for _, k := range in.AccountKeys {
 		who.accounts = append(who.accounts, k)
+	}
+	for _, k := range in.OtherKeys {
+		if k.Kind == 5 {
+			who.seeds = append(who.seeds, k.Key)
+		}
 	}
 	for _, p := range in.Passphrases {
 		who.passphrases = append(who.passphrases, p)
@@ -117,11 +122,12 @@ func callerOf(c *vectors.Case) *caller {
 	if a := in.Argon2; a != nil {
 		who.argon2.MaxMemoryKiB, who.argon2.MaxRuns, who.argon2.MaxWorkKiB = a.MaxMemoryKiB, a.MaxRuns, a.MaxWorkKiB
 	}
-	who.secrets = newSecrets(who.accounts...) // the passphrases are words of English
+	who.secrets = newSecrets(slices.Concat(who.accounts, who.seeds)...) // the passphrases are words of English
 	return who
 }
 
 func (c *caller) equal(o *caller) bool {
-	return slices.EqualFunc(c.accounts, o.accounts, bytes.Equal) && slices.EqualFunc(c.passphrases, o.passphrases, bytes.Equal) &&
-		bytes.Equal(c.context, o.context) && c.minGeneration == o.minGeneration && c.maxMemory == o.maxMemory && c.argon2 == o.argon2
+	return slices.EqualFunc(c.accounts, o.accounts, bytes.Equal) && slices.EqualFunc(c.seeds, o.seeds, bytes.Equal) &&
+		slices.EqualFunc(c.passphrases, o.passphrases, bytes.Equal) && bytes.Equal(c.context, o.context) && c.minGeneration == o.minGeneration &&
+		c.maxMemory == o.maxMemory && c.argon2 == o.argon2 && c.allowAnonymous == o.allowAnonymous
 }

@@ -58,7 +58,7 @@ func FuzzKeyText(f *testing.F) {
 	}
 	var seeds [][]byte
 	for _, v := range texts.Texts {
-		seeds = append(seeds, v.Text)
+		seeds = append(seeds, v.Bytes())
 	}
 	seeds = append(seeds, keys.MarshalKeyFile(must(keys.AccountKeyFrom(accountKey))))
 	start(f, 5000, seeds, func(t *testing.T, data []byte) {

@@ -179,13 +179,15 @@ func zero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 // A caller is what a reader is given besides the file.
 type caller struct {
-	accounts      [][]byte
-	passphrases   [][]byte
-	context       []byte
-	minGeneration uint64
-	argon2        engine.Argon2Policy // a field of 0 is the default
-	maxMemory     int64
-	secrets       secrets // that no error may tell
+	accounts       [][]byte
+	seeds          [][]byte // of kind 5
+	passphrases    [][]byte
+	context        []byte
+	minGeneration  uint64
+	argon2         engine.Argon2Policy // a field of 0 is the default
+	maxMemory      int64
+	allowAnonymous bool
+	secrets        secrets // that no error may tell
 }
 
 // segmentFits is 8.4.23, by what package engine says that one worker needs.
@@ -205,7 +207,7 @@ func (c *caller) unlock(copies []*block) (k build.Keys, used *block, class vecto
 	tried := make(map[string]bool)
 	spent := argon2Spent{policy: c.argon2}
 	for _, b := range copies {
-		for _, kind := range []uint16{1, 2} {
+		for _, kind := range []uint16{1, 5, 2} {
 			for i := range b.entries {
 				e := &b.entries[i]
 				if !e.known || e.kind != kind || tried[string(e.data)] {
@@ -230,6 +232,9 @@ func (c *caller) unlock(copies []*block) (k build.Keys, used *block, class vecto
 
 // open tries every key on a slot.
 func (c *caller) open(b *block, e *entry, spent *argon2Spent) (fk []byte, limited bool) {
+	if e.kind == 5 {
+		return c.openHybrid(b, e)
+	}
 	fits := func(kek []byte) bool {
 		bind := build.Bind(b.core(), e.kind, e.salt(), e.params)
 		w := build.Wrap(kek, bind, make([]byte, 32)) // of zeros, so that C is the pad

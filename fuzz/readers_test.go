@@ -47,6 +47,9 @@ func (c *caller) identities() (with []keys.Identity) {
 	for _, ak := range c.accounts {
 		with = append(with, must(keys.AccountKeyFrom(ak)))
 	}
+	for _, seed := range c.seeds {
+		with = append(with, must(keys.HybridIdentityFrom(seed)))
+	}
 	for _, p := range c.passphrases {
 		with = append(with, must(keys.NewPassphrase(p)))
 	}
@@ -55,7 +58,8 @@ func (c *caller) identities() (with []keys.Identity) {
 
 func (c *caller) options(workers int, record func(format.CatalogEntry) error) *engine.ReaderOptions {
 	return &engine.ReaderOptions{
-		Context: c.context, Workers: workers, MaxMemory: c.maxMemory, Argon2: c.argon2, MinGeneration: c.minGeneration, OnCatalog: record,
+		Context: c.context, Workers: workers, MaxMemory: c.maxMemory, Argon2: c.argon2, MinGeneration: c.minGeneration, AllowAnonymous: c.allowAnonymous,
+		OnCatalog: record,
 	}
 }
 
@@ -238,7 +242,7 @@ func (r *reading) compareInfo(t *testing.T, want verdict) {
 		return
 	}
 	h, used := r.info.Header, want.used
-	if h.Generation != used.generation() || !bytes.Equal(h.Salt[:], used.salt()) || uint16(r.info.SlotKind) != used.opened || !r.info.SenderAuthenticated {
+	if h.Generation != used.generation() || !bytes.Equal(h.Salt[:], used.salt()) || uint16(r.info.SlotKind) != used.opened || r.info.SenderAuthenticated != (used.opened != 5) {
 		t.Errorf("opened by a slot of kind %d of generation %d, want %d of %d", r.info.SlotKind, h.Generation, used.opened, used.generation())
 	}
 }

@@ -12,16 +12,19 @@ import (
 
 // The labels of version 1 (§ 4.1). Under one key none is a prefix of another.
 const (
-	labelHeaderMAC  = "coffer v1 header mac"
-	labelContext    = "coffer v1 context"
-	labelBodyKey    = "coffer v1 body key"
-	labelBodyNonce  = "coffer v1 body nonce"
-	labelSlot       = "coffer v1 slot"
-	labelKEKAccount = "coffer v1 kek account"
-	labelWrapPad    = "coffer v1 wrap pad"
-	labelWrapMAC    = "coffer v1 wrap mac"
-	labelKeyID      = "coffer v1 key id"
-	labelKeyText    = "coffer v1 key text"
+	labelHeaderMAC     = "coffer v1 header mac"
+	labelContext       = "coffer v1 context"
+	labelBodyKey       = "coffer v1 body key"
+	labelBodyNonce     = "coffer v1 body nonce"
+	labelSlot          = "coffer v1 slot"
+	labelKEKAccount    = "coffer v1 kek account"
+	labelWrapPad       = "coffer v1 wrap pad"
+	labelWrapMAC       = "coffer v1 wrap mac"
+	labelKeyID         = "coffer v1 key id"
+	labelKeyText       = "coffer v1 key text"
+	labelRecipientText = "coffer v1 recipient text"
+	labelIdentityText  = "coffer v1 identity text"
+	labelHPKE          = "coffer v1 hpke"
 )
 
 // expand is HKDF-Expand with SHA-256.

@@ -8,6 +8,17 @@
 //	w, err := engine.NewWriter(ctx, dst, []keys.Recipient{key}, nil)
 //	r, err := engine.NewReader(ctx, src, []keys.Identity{key}, nil)
 //
+// A machine that writes backups and is not to read them has a recipient, the public
+// half of a key that is kept where restores are done. It is post-quantum, a hybrid of
+// ML-KEM-768 and X25519, and some 2000 characters long:
+//
+//	secret := keys.GenerateHybridIdentity()     // kept in a file: MarshalIdentityFile
+//	public := secret.Recipient().String()       // coffer1pq…
+//	to, err := keys.ParseHybridRecipient(public) // on the other machine
+//
+// A key in a token is one of package backends/pkcs11, one of Tink or of a KMS one of
+// module keys/tink.
+//
 // Keys of this package are redacted by every verb of fmt, by log/slog and by
 // encoding/json; only AccountKey.Text gives digits. Erasing keys from memory is
 // best effort in Go: the runtime may have copied them.

@@ -19,15 +19,15 @@ const (
 	MaxKeyFile = 4096
 )
 
-// KeyTextError says where the text of an account key is wrong. It never quotes
-// the text.
+// KeyTextError says where the text of a key is wrong. It never quotes the text.
 type KeyTextError struct {
-	Line, Column int // from 1; Column counts bytes
+	What         string // was to be read: "account key", "recipient" or "secret key"
+	Line, Column int    // from 1; Column counts bytes
 	Reason       string
 }
 
 func (e *KeyTextError) Error() string {
-	return fmt.Sprintf("account key: line %d, column %d: %s", e.Line, e.Column, e.Reason)
+	return fmt.Sprintf("%s: line %d, column %d: %s", e.What, e.Line, e.Column, e.Reason)
 }
 
 // Text returns the key as 17 groups of 4 hex digits with spaces between them: 16
@@ -119,7 +119,7 @@ func newKeyTextParser() *keyTextParser {
 }
 
 func (p *keyTextParser) fail(column int, reason string) error {
-	return &KeyTextError{p.line, column, reason}
+	return &KeyTextError{"account key", p.line, column, reason}
 }
 
 func (p *keyTextParser) add(line string) error {

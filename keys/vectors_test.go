@@ -3,6 +3,7 @@ package keys
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"testing"
 
 	"github.com/coffer-backup/coffer/format"
@@ -90,6 +91,17 @@ func TestVectorsOfSlots(t *testing.T) {
 					t.Fatal(err)
 				}
 				with = key
+			case format.KindHPKE:
+				key, err := HybridIdentityFrom(v.Key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				fk, err := key.Unwrap(t.Context(), core, slot)
+				if err != nil {
+					t.Fatal(err)
+				}
+				compare(t, "FK", fk.raw(), v.FileKey)
+				return // it has no KEK
 			default:
 				return // nobody here unwraps it
 			}
@@ -117,7 +129,7 @@ func TestVectorsOfSlots(t *testing.T) {
 func TestVectorsOfKeyTexts(t *testing.T) {
 	table := load(t, vectors.LoadKeyTexts, func(k *vectors.KeyTexts) []int { return []int{len(k.Texts), len(k.KeyIDs)} })
 	for _, v := range table.Texts {
-		key, err := ParseKeyFile(v.Text)
+		key, err := ParseKeyFile(v.Bytes())
 		switch {
 		case len(v.Key) == 0 && err == nil:
 			t.Errorf("%s: accepted", v.Comment)
@@ -134,5 +146,64 @@ func TestVectorsOfKeyTexts(t *testing.T) {
 		}
 		id := key.ID()
 		compare(t, "key_id", id[:], v.KeyID)
+	}
+}
+
+func loadHybridTexts(t *testing.T) *vectors.KeyTexts {
+	return load(t, vectors.LoadKeyTexts, func(k *vectors.KeyTexts) []int {
+		return []int{len(k.HybridKeys), len(k.Recipients), len(k.Identities)}
+	})
+}
+
+func TestVectorsOfHybridKeys(t *testing.T) {
+	for _, v := range loadHybridTexts(t).HybridKeys {
+		key, err := HybridIdentityFrom(v.Seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if key.Text() != v.Identity || key.Recipient().String() != v.Recipient {
+			t.Errorf("seed %x: the texts are %s, %s", v.Seed, key.Text(), key.Recipient())
+		}
+		public := sha256.Sum256(key.Recipient().public.Bytes())
+		compare(t, "SHA-256 of the public key", public[:], v.PublicSHA256)
+	}
+}
+
+func TestVectorsOfRecipients(t *testing.T) {
+	table := loadHybridTexts(t)
+	for _, v := range table.Recipients {
+		got, err := ParseRecipientsFile(table.RecipientsFile(&v))
+		if (err == nil) != (len(v.Keys) > 0) || len(got) != len(v.Keys) {
+			t.Errorf("%s: %d recipients, %v", v.Comment, len(got), err)
+			continue
+		}
+		for i, r := range got {
+			if r.String() != table.HybridKeys[v.Keys[i]].Recipient {
+				t.Errorf("%s: recipient %d is another one", v.Comment, i)
+			}
+		}
+	}
+}
+
+func TestVectorsOfIdentities(t *testing.T) {
+	table := loadHybridTexts(t)
+	for _, v := range table.Identities {
+		got, err := ParseIdentityFile(table.IdentityFile(&v))
+		if (err == nil) != (len(v.Keys) > 0) || len(got) != len(v.Keys) {
+			t.Errorf("%s: %d secret keys, %v", v.Comment, len(got), err)
+			continue
+		}
+		for i, k := range got {
+			compare(t, v.Comment, k.(*HybridIdentity).raw(), table.HybridKeys[v.Keys[i]].Seed)
+		}
+	}
+	for _, v := range table.Texts {
+		got, err := ParseIdentityFile(v.Bytes())
+		if (err == nil) != (len(v.Key) > 0) {
+			t.Errorf("%s: %v", v.Comment, err)
+		}
+		for _, k := range got {
+			compare(t, v.Comment, k.(*AccountKey).raw(), v.Key)
+		}
 	}
 }

@@ -1,5 +1,11 @@
 package vectors
 
+import (
+	"bytes"
+	"slices"
+	"strings"
+)
+
 // A KDF is kdf.json: every value on the way from the file key to what protects
 // the body, and from a user's key to a slot.
 type KDF struct {
@@ -66,18 +72,72 @@ type Stream struct {
 // LoadDARE parses dare.json.
 func LoadDARE() (*DARE, error) { return loadTable[DARE]("dare.json") }
 
-// KeyTexts is keytext.json: texts of account keys (§ 4.6).
+// KeyTexts is keytext.json: texts of account keys (§ 4.6), and of recipients and their
+// secret keys (§ 4.7).
 type KeyTexts struct {
-	Texts  []KeyText `json:"texts"`
-	KeyIDs []KeyID   `json:"key_ids"`
+	Texts      []KeyText    `json:"texts"`
+	KeyIDs     []KeyID      `json:"key_ids"`
+	HybridKeys []HybridKey  `json:"hybrid_keys"`
+	Recipients []HybridText `json:"recipients"` // recipients files
+	Identities []HybridText `json:"identities"` // key files of secret keys
 }
 
-// A KeyText is the content of a key file. Key is empty if it is to be refused.
+// A KeyText is the content of a key file: Text, and Then if it is there. Key is empty
+// if it is to be refused.
 type KeyText struct {
+	Comment string     `json:"comment"`
+	Spec    []string   `json:"spec"`
+	Text    Hex        `json:"text"`
+	Then    *Plaintext `json:"then,omitempty"`
+	Key     Hex        `json:"key,omitempty"`
+}
+
+// Bytes returns the content.
+func (t *KeyText) Bytes() []byte {
+	if t.Then == nil {
+		return t.Text
+	}
+	return append(bytes.Clone(t.Text), t.Then.Bytes()...)
+}
+
+// A HybridKey is a key of kind 5 and its texts.
+type HybridKey struct {
+	Spec         []string `json:"spec"`
+	Seed         Hex      `json:"seed"`
+	PublicSHA256 Hex      `json:"public_sha256"`
+	Recipient    string   `json:"recipient"`
+	Identity     string   `json:"identity"`
+}
+
+// A HybridText is a file: the texts of the keys Of, with a LF between them, and in that
+// Put in the place of Cut bytes at At.
+type HybridText struct {
 	Comment string   `json:"comment"`
 	Spec    []string `json:"spec"`
-	Text    Hex      `json:"text"`
-	Key     Hex      `json:"key,omitempty"`
+	Of      []int    `json:"of,omitempty"` // indices of HybridKeys
+	At      int      `json:"at,omitempty"`
+	Cut     int      `json:"cut,omitempty"`
+	Put     Hex      `json:"put,omitempty"`
+	Keys    []int    `json:"keys,omitempty"` // that are in it, in order; none if it is to be refused
+}
+
+// RecipientsFile returns the file of one of t.Recipients.
+func (t *KeyTexts) RecipientsFile(v *HybridText) []byte {
+	return t.file(v, func(k *HybridKey) string { return k.Recipient })
+}
+
+// IdentityFile returns the file of one of t.Identities.
+func (t *KeyTexts) IdentityFile(v *HybridText) []byte {
+	return t.file(v, func(k *HybridKey) string { return k.Identity })
+}
+
+func (t *KeyTexts) file(v *HybridText, text func(*HybridKey) string) []byte {
+	var texts []string
+	for _, i := range v.Of {
+		texts = append(texts, text(&t.HybridKeys[i]))
+	}
+	all := []byte(strings.Join(texts, "\n"))
+	return slices.Replace(all, v.At, v.At+v.Cut, v.Put...)
 }
 
 // A KeyID is the hint of an account key.

@@ -63,7 +63,7 @@ func keySchedules(f *fixtures) vectors.KDF {
 		{"kind 3, mech 4, RSA-OAEP", 3, 4, rsaKey(f)}, {"kind 4, Tink AES-GCM", 4, 0, tokenKey}, {"kind 5, HPKE with X-Wing", 5, 0, xwingSeed},
 	} {
 		e := otherSlot(f, core, chosen("kdf: "+o.comment), fk, o.kind, o.mech)
-		add(o.comment+" (provisional)", "4.5.6", e, build.Wrapping{Bind: build.Bind(core, o.kind, e.Data[:32], otherParams(o.kind, o.mech))}, vectors.SlotVector{Key: o.key})
+		add(o.comment, "4.5.6", e, build.Wrapping{Bind: build.Bind(core, o.kind, e.Data[:32], otherParams(o.kind, o.mech))}, vectors.SlotVector{Key: o.key})
 	}
 	return t
 }
@@ -135,8 +135,14 @@ func keyTexts() vectors.KeyTexts {
 	add("no UTF-8", full+"\n\xff", nil)
 	add("an underscore", group(full, "_"), nil)
 	add("a tab", group(full, "\t"), nil)
-	add("4096 bytes", full+strings.Repeat("\n", 4096-68), ak)
-	add("4097 bytes", full+strings.Repeat("\n", 4097-68), nil)
+	longer := func(n int) *vectors.Plaintext {
+		return &vectors.Plaintext{Repeat: vectors.Hex("\n"), Length: n - len(full)}
+	}
+	add("4096 bytes", full, ak)
+	t.Texts[len(t.Texts)-1].Then = longer(4096)
+	add("4097 bytes", full, nil)
+	t.Texts[len(t.Texts)-1].Then = longer(4097)
+	hybridTexts(&t)
 	t.KeyIDs = append(t.KeyIDs, vectors.KeyID{Spec: []string{"4.6.3"}, Key: ak, KeyID: build.KeyID(ak)}, vectors.KeyID{Spec: []string{"4.6.3"}, Key: accountKey, KeyID: build.KeyID(accountKey)})
 	return t
 }

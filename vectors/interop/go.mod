@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/SaveTheRbtz/zstd-seekable-format-go/pkg v0.10.0
+	github.com/cloudflare/circl v1.6.5
 	github.com/coffer-backup/coffer v0.0.0
 	github.com/klauspost/compress v1.20.3
 	github.com/minio/sio v0.4.1
