@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/klauspost/compress v1.20.3
+	github.com/miekg/pkcs11 v1.1.2
 	github.com/minio/sio v0.4.1
 	golang.org/x/crypto v0.58.0
 	golang.org/x/sys v0.49.0

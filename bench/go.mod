@@ -8,6 +8,7 @@ require (
 	github.com/coffer-backup/coffer v0.0.0
 	github.com/coffer-backup/coffer/engine/libzstd v0.0.0
 	github.com/klauspost/compress v1.20.3
+	github.com/miekg/pkcs11 v1.1.2
 	github.com/minio/sio v0.4.1
 	github.com/tink-crypto/tink-go/v2 v2.9.0
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da

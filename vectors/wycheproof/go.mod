@@ -8,6 +8,7 @@ require (
 )
 
 require (
+	github.com/miekg/pkcs11 v1.1.2 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 )

@@ -117,7 +117,7 @@ func TestKeysCallsThese(t *testing.T) {
 		got  map[string]bool
 		want []string
 	}{
-		{imports, []string{"crypto/hkdf", "crypto/hmac", "crypto/rand", "crypto/sha256", "crypto/subtle", "golang.org/x/crypto/argon2"}},
+		{imports, []string{"crypto/hkdf", "crypto/hmac", "crypto/hpke", "crypto/rand", "crypto/sha256", "crypto/subtle", "golang.org/x/crypto/argon2"}},
 		{calls, []string{"hkdf.Expand of sha256.New", "hkdf.Extract of sha256.New", "hkdf.Key of sha256.New", "hmac.New of sha256.New"}},
 	} {
 		if got := slices.Sorted(maps.Keys(c.got)); !slices.Equal(got, c.want) {

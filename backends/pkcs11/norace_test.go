@@ -1,0 +1,5 @@
+//go:build !race
+
+package pkcs11_test
+
+const raceEnabled = false
