@@ -20,12 +20,16 @@ import (
 const speedTime = 100 * time.Millisecond
 
 func newBackends(u *ui) *cobra.Command {
-	return &cobra.Command{
-		Use:   "backends",
+	var h hsmFlags
+	cmd := &cobra.Command{
+		Use:   "backends [--hsm URI]",
 		Short: "List who can encrypt and compress here, tested and measured",
 		Long: `List the backends with their suites. Each is given a self-test with known answers,
 and its speed on one core is measured. Both use the Go standard library so far: the
 software backend takes what instructions it finds, aesni refuses to run without them.
+
+With --hsm or $COFFER_HSM list that token too: whether it can be --backend pkcs11, and
+which ways to wrap it was seen to do. Without, no token is touched.
 
 Then list the compressors of this build with their levels. Each writes a container that
 is read back, and the speed of one worker on built-in text is measured, encrypting
@@ -33,10 +37,16 @@ included. libzstd is in builds with cgo and without the tag purego. Decompressin
 done by klauspost/compress in every build.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := listBackends(cmd.Context(), u)
+			t, err := h.orEnvironment().key()
+			if err != nil {
+				return err
+			}
+			err = listBackends(cmd.Context(), u, t)
 			return cmp.Or(err, listCompressors(cmd.Context(), u))
 		},
 	}
+	h.register(cmd.Flags())
+	return cmd
 }
 
 type backendObject struct {
@@ -44,14 +54,21 @@ type backendObject struct {
 	Name     string  `json:"name"`
 	Suite    string  `json:"suite,omitempty"`
 	SelfTest string  `json:"self_test"`
+	Reason   string  `json:"reason,omitempty"` // why it was refused
 	Seal     float64 `json:"seal_bytes_per_second,omitempty"`
 	Open     float64 `json:"open_bytes_per_second,omitempty"`
 }
 
-func listBackends(ctx context.Context, u *ui) error {
-	const columns = "%-10s %-18s %-12s %12s %12s"
+// backendColumns are those of listBackends.
+const backendColumns = "%-10s %-18s %-12s %12s %12s"
+
+func (o backendObject) line() string {
+	return fmt.Sprintf(backendColumns, o.Name, o.Suite, o.SelfTest, perSecond(o.Seal), perSecond(o.Open))
+}
+
+func listBackends(ctx context.Context, u *ui, t *tokenKey) error {
 	if !u.json {
-		if err := u.print(nil, fmt.Sprintf(columns, "BACKEND", "SUITE", "SELF-TEST", "SEAL", "OPEN")); err != nil {
+		if err := u.print(nil, fmt.Sprintf(backendColumns, "BACKEND", "SUITE", "SELF-TEST", "SEAL", "OPEN")); err != nil {
 			return err
 		}
 	}
@@ -62,10 +79,14 @@ func listBackends(ctx context.Context, u *ui) error {
 			failed = err
 		}
 		for _, o := range rows {
-			line := fmt.Sprintf(columns, o.Name, o.Suite, o.SelfTest, perSecond(o.Seal), perSecond(o.Open))
-			if err := u.print(o, line); err != nil {
+			if err := u.print(o, o.line()); err != nil {
 				return err
 			}
+		}
+	}
+	if t != nil {
+		if err := t.list(ctx, u); err != nil {
+			failed = err
 		}
 	}
 	if !u.json {
@@ -74,6 +95,30 @@ func listBackends(ctx context.Context, u *ui) error {
 		}
 	}
 	return failed
+}
+
+// list shows the token as a backend, and how it wraps.
+func (k *tokenKey) list(ctx context.Context, u *ui) error {
+	defer k.close()
+	token, err := k.openToken(ctx)
+	if err != nil {
+		return err
+	}
+	bulk, err := testBulk(ctx, token)
+	if err != nil {
+		return err
+	}
+	line := bulk.line()
+	if bulk.Reason != "" {
+		line += "\n" + visible(bulk.Reason)
+	}
+	if !u.json {
+		line += fmt.Sprintf("\n\nToken %s wraps the keys of containers:", quoteName(tokenName(k.uri)))
+	}
+	if err := u.print(bulk, line); err != nil {
+		return err
+	}
+	return listMechs(ctx, u, token)
 }
 
 // testBackend returns a row for each suite of b, and the last failure.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +19,10 @@ func newInspect(u *ui) *cobra.Command {
 		Short: "Show what anybody can see of a container, without a key",
 		Long: `Show every public field of a container: what an observer sees, and which keys open
 it. Nothing of it is authenticated without a key; "coffer verify" does that.
+
+Of each slot it says who may have written a container that opens by it: whoever has its
+key, or that of another slot of the same container. The names of keys in slots are hints,
+which whoever wrote the container chose; coffer never looks for a key by them.
 
 No container records which backend and which compressor made it: all of them make the
 same format. "coffer backends" shows those of this build.`,
@@ -50,16 +53,6 @@ type public struct {
 	BodyLength  int64        `json:"body_length"`
 	Copies      string       `json:"copies"` // how the two header copies compare
 	Slots       []publicSlot `json:"slots"`
-}
-
-type publicSlot struct {
-	Kind        uint16 `json:"kind"`
-	Name        string `json:"name"`
-	Length      int    `json:"length"`
-	KeyID       string `json:"key_id,omitempty"`
-	Argon2Time  uint32 `json:"argon2_time,omitempty"`
-	Argon2KiB   uint32 `json:"argon2_memory_kib,omitempty"`
-	Parallelism uint8  `json:"argon2_parallelism,omitempty"`
 }
 
 func inspect(ctx context.Context, u *ui, name string) error {
@@ -161,55 +154,26 @@ func newPublic(name string, h *format.Header, length int64, copies string) *publ
 	return p
 }
 
-func newPublicSlot(e format.Entry) publicSlot {
-	p := publicSlot{Kind: uint16(e.Kind), Name: e.Kind.String(), Length: len(e.Data)}
-	s, known, err := e.Slot()
-	if err != nil || !known {
-		return p
-	}
-	switch e.Kind {
-	case format.KindAccount:
-		if id := [format.KeyIDSize]byte(s.Params); id != [format.KeyIDSize]byte{} {
-			p.KeyID = hex.EncodeToString(id[:])
-		}
-	case format.KindPassphrase:
-		if cost, err := s.PassphraseParams(); err == nil {
-			p.Argon2Time, p.Argon2KiB, p.Parallelism = cost.Time, cost.MemoryKiB, cost.Parallelism
-		}
-	}
-	return p
-}
-
 func (p *public) text() string {
-	var b strings.Builder
-	row := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "%-14s %s\n", name, visible(fmt.Sprintf(format, args...)))
-	}
-	row("container", "%s, version %d", quoteName(p.Input), p.Version)
-	row("length", "%d bytes (%s), of which %d are the encrypted body", p.Length, byteCount(p.Length), p.BodyLength)
-	row("suite", "%s", p.Suite)
-	row("segment size", "%s", byteCount(int64(p.SegmentSize)))
+	var r rows
+	r.add("container", "%s, version %d", quoteName(p.Input), p.Version)
+	r.add("length", "%d bytes (%s), of which %d are the encrypted body", p.Length, byteCount(p.Length), p.BodyLength)
+	r.add("suite", "%s", p.Suite)
+	r.add("segment size", "%s", byteCount(int64(p.SegmentSize)))
 	if p.Context {
-		row("context", "required, tag %s", p.ContextTag)
+		r.add("context", "required, tag %s", p.ContextTag)
 	} else {
-		row("context", "none")
+		r.add("context", "none")
 	}
-	row("generation", "%d", p.Generation)
-	row("salt", "%s", p.Salt)
-	row("header", "two copies of %d bytes: %s", p.HeaderSize, p.Copies)
-	row("header MAC", "%s", p.MAC)
+	r.add("generation", "%d", p.Generation)
+	r.add("salt", "%s", p.Salt)
+	r.add("header", "two copies of %d bytes: %s", p.HeaderSize, p.Copies)
+	r.add("header MAC", "%s", p.MAC)
 	for i, s := range p.Slots {
-		row(fmt.Sprintf("slot %d", i+1), "%s", s.text())
+		r.add(fmt.Sprintf("slot %d", i+1), "%s", s.text())
+		if s.Writer != "" {
+			r.add("", "if it opens by this: written by %s", s.Writer)
+		}
 	}
-	return strings.TrimSuffix(b.String(), "\n")
-}
-
-func (s publicSlot) text() string {
-	switch {
-	case s.KeyID != "":
-		return s.Name + ", key_id " + s.KeyID
-	case s.Argon2Time != 0:
-		return fmt.Sprintf("%s, Argon2id t=%d, m=%s, p=%d", s.Name, s.Argon2Time, byteCount(int64(s.Argon2KiB)<<10), s.Parallelism)
-	}
-	return s.Name
+	return r.text()
 }

@@ -24,7 +24,9 @@ func newLs(u *ui) *cobra.Command {
 the catalog is read; a stream has to be read to its end. A name that could confuse
 a terminal is quoted as a Go string.
 
-` + keysHelp,
+` + keysHelp + `
+
+` + acceptHelp,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return r.list(cmd.Context(), u, args[0])

@@ -22,7 +22,9 @@ func newOpen(u *ui) *cobra.Command {
 
 What goes to stdout is authentic, but only the exit status 0 says that it was all.
 
-` + keysHelp,
+` + keysHelp + `
+
+` + acceptHelp,
 		Example: `  coffer open --key-file ~/coffer.key docs.coffer | tar x`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,8 +65,9 @@ func (r *readFlags) openStream(ctx context.Context, u *ui, name string, to *outp
 	if out.file == nil && !u.json {
 		return nil // nothing to say in a pipe
 	}
-	return u.summary(readSummary{Type: "summary", Command: "open", Input: c.in.name, Output: out.name(), PlainBytes: plain.n},
-		fmt.Sprintf("%s: %s", quoteName(out.name()), byteCount(plain.n)))
+	s := c.summary("open")
+	s.Output, s.PlainBytes = out.name(), plain.n
+	return u.summary(s, fmt.Sprintf("%s: %s", quoteName(out.name()), byteCount(plain.n)))
 }
 
 func newRestore(u *ui) *cobra.Command {
@@ -81,7 +84,9 @@ what is whole stays and the rest is listed. Run as root it restores owners, setu
 bits and devices, too: restore what comes from people you do not trust as another
 user.
 
-` + keysHelp,
+` + keysHelp + `
+
+` + acceptHelp,
 		Example: `  coffer restore --key-file ~/coffer.key -C ~/restored docs.coffer`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -131,8 +136,9 @@ func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, opts *
 			count(report.Entries, "entry is", "entries are"), report.Failed))
 	}
 	c.warnings(u)
-	s := readSummary{Type: "summary", Command: "restore", Input: c.in.name, Output: dir,
-		Entries: &report.Entries, PlainBytes: plain.n, Content: &report.Bytes, Failed: report.Failed, Warnings: report.Warnings}
+	s := c.summary("restore")
+	s.Output, s.PlainBytes, s.Failed, s.Warnings = dir, plain.n, report.Failed, report.Warnings
+	s.Entries, s.Content = &report.Entries, &report.Bytes
 	line := fmt.Sprintf("%s: %s, %s", quoteName(dir), count(report.Entries, "entry", "entries"), byteCount(report.Bytes))
 	if err := u.summary(s, line); err != nil {
 		return err

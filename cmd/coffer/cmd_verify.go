@@ -22,7 +22,9 @@ func newVerify(u *ui) *cobra.Command {
 checked: every byte is authentic and decompresses, nothing is missing, both copies
 of the header are good, and of an archive the catalog says the same as the files.
 
-` + keysHelp,
+` + keysHelp + `
+
+` + acceptHelp,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return r.verify(cmd.Context(), u, args[0])
@@ -49,7 +51,8 @@ func (r *readFlags) verify(ctx context.Context, u *ui, name string) error {
 		return c.fault(err)
 	}
 	c.warnings(u)
-	s := readSummary{Type: "summary", Command: "verify", Input: c.in.name, PlainBytes: found.plain}
+	s := c.summary("verify")
+	s.PlainBytes = found.plain
 	line := fmt.Sprintf("%s: good, %s", quoteName(c.in.name), byteCount(found.plain))
 	if records.n > 0 {
 		s.Entries, s.Content = &found.entries, &found.content

@@ -9,8 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-backup/coffer/archive"
+	"github.com/coffer-backup/coffer/backends"
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/keys"
 )
 
 func newBackup(u *ui) *cobra.Command {
@@ -176,6 +178,9 @@ func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill fill
 	if w.pad && w.noPad {
 		return nil, usagef("--pad and --no-pad exclude each other")
 	}
+	if w.backend.inToken && w.suite != 0 && w.suite != format.AES256GCM {
+		return nil, usagef("--backend pkcs11 computes aes-256-gcm, not %v", w.suite)
+	}
 	out, err := w.out.open(u, true)
 	if err != nil {
 		return nil, err
@@ -184,7 +189,11 @@ func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill fill
 	if w.verify && (out.file == nil || out.file.InPlace()) {
 		return nil, usagef("--verify reads the container back, so it needs -o with a regular file")
 	}
-	all, err := w.loadKeys(ctx, u)
+	ring, backend, err := w.loadKeys(ctx, u)
+	defer func() {
+		out.abort() // before what may wait for a token
+		ring.close()
+	}()
 	if err != nil {
 		return nil, err
 	}
@@ -193,14 +202,14 @@ func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill fill
 			u.warn("the new key stays in %s: use it with --key-file", quoteName(w.newKey))
 		}
 	}()
-	opts := w.writerOptions(isArchive)
+	opts := w.writerOptions(isArchive, backend)
 	opts.Progress = u.onProgress(0)
-	written, err := encrypt(ctx, out, all, opts, fill)
+	written, err := encrypt(ctx, out, ring.to, opts, fill)
 	if err != nil {
 		return nil, err
 	}
 	if w.verify {
-		if err := w.readBack(ctx, u, out, all, written); err != nil {
+		if err := w.readBack(ctx, u, out, ring.with, backend, written); err != nil {
 			return nil, fmt.Errorf("reading back what was written: %w", err)
 		}
 	}
@@ -209,8 +218,8 @@ func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill fill
 }
 
 // encrypt writes a whole container to out.
-func encrypt(ctx context.Context, out *output, to []key, opts *engine.WriterOptions, fill filler) (m measure, err error) {
-	w, err := engine.NewWriter(ctx, out, recipients(to), opts)
+func encrypt(ctx context.Context, out *output, to []keys.Recipient, opts *engine.WriterOptions, fill filler) (m measure, err error) {
+	w, err := engine.NewWriter(ctx, out, to, opts)
 	if err != nil {
 		return m, err
 	}
@@ -221,53 +230,63 @@ func encrypt(ctx context.Context, out *output, to []key, opts *engine.WriterOpti
 	return m, w.Close()
 }
 
-// loadKeys gathers the keys, and makes the new one when all others are there.
-func (w *writeFlags) loadKeys(ctx context.Context, u *ui) ([]key, error) {
-	all, err := w.keys.forWriting(ctx, w.cost, w.newKey != "")
-	if err != nil {
-		return nil, err
+// loadKeys gathers the keys and who computes, and makes the new key when all else is
+// there.
+func (w *writeFlags) loadKeys(ctx context.Context, u *ui) (ring *keyring, b backends.Backend, err error) {
+	made := w.newKey != ""
+	if ring, err = w.keys.forWriting(ctx, u, w.cost, made); err != nil {
+		return ring, nil, err
 	}
-	if len(all) >= format.MaxEntries { // one place is for the new key
-		return nil, usagef("%d keys are too many: at most %d fit", len(all), format.MaxEntries-1)
+	if err := w.checkKeys(ring, made); err != nil {
+		return ring, nil, err
 	}
-	if err := checkCost(all, w.cost); err != nil {
-		return nil, err
-	}
-	if w.newKey == "" {
-		return all, nil
+	if b, err = w.chosen(ctx, ring); err != nil || !made {
+		return ring, b, err
 	}
 	k, err := writeNewKey(w.newKey)
 	if err != nil {
-		return nil, err
+		return ring, nil, err
 	}
-	u.newKey(w.newKey, k, true)
-	return append(all, k), nil
+	u.newKey(w.newKey, k.AccountKey, true)
+	ring.add(k)
+	return ring, b, nil
 }
 
-// checkCost fails if no reader would open the container by the last of its passphrase
-// slots.
-func checkCost(all []key, cost format.PassphraseParams) error {
+// checkKeys fails if the keys are too many, or no reader would open the container by
+// the last of its passphrase slots, or it could not be read back.
+func (w *writeFlags) checkKeys(ring *keyring, made bool) error {
+	places := format.MaxEntries
+	if made {
+		places--
+	}
+	if len(ring.to) > places {
+		return usagef("%d keys are too many: at most %d fit", len(ring.to), places)
+	}
 	n := 0
-	for _, k := range all {
+	for _, k := range ring.with {
 		if k.Kind() == format.KindPassphrase {
 			n++
 		}
 	}
 	policy := engine.DefaultArgon2Policy()
-	work := uint64(n) * uint64(cost.Time) * uint64(cost.MemoryKiB)
-	if n > 0 && (n > policy.MaxRuns || cost.MemoryKiB > policy.MaxMemoryKiB || work > policy.MaxWorkKiB) {
+	work := uint64(n) * uint64(w.cost.Time) * uint64(w.cost.MemoryKiB)
+	if n > 0 && (n > policy.MaxRuns || w.cost.MemoryKiB > policy.MaxMemoryKiB || work > policy.MaxWorkKiB) {
 		return usagef("no reader would try %s at that cost: give fewer, or a lower --argon2", count(int64(n), "passphrase", "passphrases"))
+	}
+	if w.verify && !made && len(ring.with) == 0 {
+		return usagef("--verify reads the container back, so it needs a key that opens it: with recipients alone nothing here does")
 	}
 	return nil
 }
 
 // readBack verifies the container in the temporary file of out.
-func (w *writeFlags) readBack(ctx context.Context, u *ui, out *output, all []key, written measure) error {
+func (w *writeFlags) readBack(ctx context.Context, u *ui, out *output, with []keys.Identity, b backends.Backend, written measure) error {
 	var records catalogDigest
-	opts := w.readerOptions()
+	opts := w.readerOptions(b)
+	opts.AllowAnonymous = true // nobody else can have written it
 	opts.OnCatalog = records.add
 	opts.Progress = u.onProgress(out.n)
-	f, err := engine.Open(ctx, out.file, out.n, identities(all), opts)
+	f, err := engine.Open(ctx, out.file, out.n, with, opts)
 	if err != nil {
 		return err
 	}

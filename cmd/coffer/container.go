@@ -9,18 +9,19 @@ import (
 
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
-	"github.com/coffer-backup/coffer/keys"
 )
 
 // readFlags are those of the commands that open a container.
 type readFlags struct {
 	commonFlags
-	keys keyFlags
+	keys   keyFlags
+	policy readPolicy
 }
 
 func (r *readFlags) register(fs *pflag.FlagSet) {
 	r.commonFlags.register(fs)
 	r.keys.register(fs)
+	r.policy.register(fs)
 }
 
 // A container is one that a key fitted: of a file with random access, else as a
@@ -28,9 +29,10 @@ func (r *readFlags) register(fs *pflag.FlagSet) {
 type container struct {
 	in     *input
 	cancel context.CancelFunc // ends all waiting for in
-	file   *engine.File       // or nil
-	stream *engine.Reader     // or nil
-	damage error              // why a file is read as a stream, or nil
+	ring   *keyring
+	file   *engine.File   // or nil
+	stream *engine.Reader // or nil
+	damage error          // why a file is read as a stream, or nil
 }
 
 // openOptions say how a container is opened.
@@ -50,31 +52,75 @@ func (r *readFlags) open(ctx context.Context, u *ui, name string, how openOption
 		return nil, err
 	}
 	c := &container{in: in, cancel: cancel}
-	with, err := r.keys.forReading(ctx, in)
-	if err != nil {
+	if err := c.unlock(ctx, u, r, how); err != nil {
 		c.close()
 		return nil, err
 	}
-	if err := c.unlock(ctx, u, r, with, how); err != nil {
-		c.close()
-		return nil, c.fault(noMatch(err, with))
-	}
+	c.tellWriter(u)
 	return c, nil
 }
 
-func (c *container) unlock(ctx context.Context, u *ui, r *readFlags, with []keys.Identity, how openOptions) (err error) {
-	opts := r.readerOptions()
+func (c *container) unlock(ctx context.Context, u *ui, r *readFlags, how openOptions) (err error) {
+	if c.ring, err = r.keys.forReading(ctx, u, c.in, r.policy.accepts); err != nil {
+		return err
+	}
+	backend, err := r.chosen(ctx, c.ring)
+	if err != nil {
+		return err
+	}
+	withheld := false
+	if c.ring.has(format.KindHPKE) || c.ring.has(format.KindPKCS11) {
+		slots, _ := c.in.slots() // what is wrong with them, the engine will say
+		withheld = r.policy.withholds(slots, c.ring)
+	}
+	opts := r.policy.options(&r.commonFlags, backend)
 	opts.OnCatalog = how.onCatalog
 	opts.Progress = u.onProgress(c.in.size)
+	err = c.try(ctx, opts, how)
+	if withheld && errors.Is(err, engine.ErrLimit) {
+		err = &anonymousError{err}
+	}
+	if err != nil {
+		return c.fault(noMatch(err, c.ring.with))
+	}
+	return nil
+}
+
+func (c *container) try(ctx context.Context, opts *engine.ReaderOptions, how openOptions) (err error) {
 	if c.in.random() {
-		c.file, err = engine.Open(ctx, c.in.file, c.in.size, with, opts)
+		c.file, err = engine.Open(ctx, c.in.file, c.in.size, c.ring.with, opts)
 		if err == nil || !how.partial || classify(err) != statusDamaged {
 			return err
 		}
 		c.damage = err
 	}
-	c.stream, err = engine.NewReader(ctx, c.in, with, opts)
+	c.stream, err = engine.NewReader(ctx, c.in, c.ring.with, opts)
 	return err
+}
+
+// tellWriter warns if nothing proves who wrote the container, and if the token could
+// not be asked.
+func (c *container) tellWriter(u *ui) {
+	if info := c.info(); !info.SenderAuthenticated {
+		u.warn("%s: anyone who has the public key can have written this: it was opened by a slot of kind %s", quoteName(c.in.name), kindName(info.SlotKind))
+	}
+	if t := c.ring.token; t != nil && t.failure() != nil {
+		u.warn("%s: another key opened it, as the token could not: %v", quoteName(c.in.name), t.failure())
+	}
+}
+
+// info is what opening the container told. Of a stream all is known at its end.
+func (c *container) info() engine.Info {
+	if c.stream != nil {
+		return c.stream.Info()
+	}
+	return c.file.Info()
+}
+
+// summary begins the summary of a command that read c.
+func (c *container) summary(command string) readSummary {
+	info := c.info()
+	return readSummary{Type: "summary", Command: command, Input: c.in.name, SlotKind: kindName(info.SlotKind), SenderAuthenticated: info.SenderAuthenticated}
 }
 
 // content begins to read the plaintext.
@@ -93,15 +139,9 @@ func (c *container) content(ctx context.Context) (*content, error) {
 func (c *container) fault(err error) error { return c.in.fault(err) }
 
 // warnings tells what harms no data but should be known: a damaged or an old copy
-// of the header. Of a stream all is known at its end.
+// of the header.
 func (c *container) warnings(u *ui) {
-	var info engine.Info
-	if c.stream != nil {
-		info = c.stream.Info()
-	} else {
-		info = c.file.Info()
-	}
-	for _, w := range info.Warnings {
+	for _, w := range c.info().Warnings {
 		u.warn("%s", w)
 	}
 }
@@ -112,6 +152,7 @@ func (c *container) close() {
 		_ = c.file.Close()
 	}
 	c.in.close()
+	c.ring.close()
 }
 
 // content is the plaintext of a container. That one copy of the header is damaged
@@ -170,4 +211,7 @@ type readSummary struct {
 	Content    *int64 `json:"content_bytes,omitempty"` // of an archive: what is in its files
 	Failed     int64  `json:"failed,omitempty"`
 	Warnings   int64  `json:"warnings,omitempty"`
+	SlotKind   string `json:"slot_kind"` // of the slot that opened it, as in --accept
+	// SenderAuthenticated is false if anyone can have made that slot.
+	SenderAuthenticated bool `json:"sender_authenticated"`
 }

@@ -34,10 +34,7 @@ func TestCutArchive(t *testing.T) {
 	src := p.mkdir("src")
 	writeFile(t, src+"/a", []byte("whole"))
 	writeFile(t, src+"/b", make([]byte, 100*format.TarBlock))
-	key, err := readKeyFile(p.path("k"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := p.key()
 	var sealed bytes.Buffer
 	w, err := engine.NewWriter(t.Context(), &sealed, []keys.Recipient{key}, nil)
 	if err != nil {

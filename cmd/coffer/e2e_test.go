@@ -27,6 +27,16 @@ func newPlace(t *testing.T) place {
 	return p
 }
 
+// key returns the key of the place.
+func (p place) key() key {
+	p.t.Helper()
+	found, err := readKeyFile(p.path("k"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return found[0]
+}
+
 func (p place) path(name string) string { return filepath.Join(p.dir, name) }
 
 // cmd returns a command that was not started.

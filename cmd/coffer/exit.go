@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/coffer-backup/coffer/archive"
+	"github.com/coffer-backup/coffer/backends/pkcs11"
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
 	"github.com/coffer-backup/coffer/keys"
@@ -28,7 +29,7 @@ var (
 	statusFailed      = exitStatus{1, "failed", "failed: no such file, disk full, target exists, a limit"}
 	statusUsage       = exitStatus{2, "usage", "wrong usage: flags, arguments, key text, or another command is needed"}
 	statusIncomplete  = exitStatus{3, "incomplete", "done, but some files could not be read, changed while they were read, or could not be restored as they were"}
-	statusNoKey       = exitStatus{12, "no-key", "no key fits"}
+	statusNoKey       = exitStatus{12, "no-key", "no key fits, or the token refused the PIN"}
 	statusDamaged     = exitStatus{13, "damaged", "damaged, truncated, forged, or not the container that was asked for"}
 	statusInterrupted = exitStatus{exitInterrupted, "interrupted", "interrupted"}
 
@@ -65,7 +66,7 @@ func classify(err error) exitStatus {
 		return statusUsage
 	case isAs[*incompleteError](err):
 		return statusIncomplete
-	case errors.Is(err, keys.ErrNoMatch):
+	case isAny(err, keys.ErrNoMatch, pkcs11.ErrPIN):
 		return statusNoKey
 	case errors.Is(err, format.ErrVersion):
 		return statusFailed // a newer program reads it
@@ -103,6 +104,14 @@ func advice(err error) string {
 		return "give the --context that the container was made with, or none if it was made without"
 	case errors.Is(err, engine.ErrDamagedCopy):
 		return "restore it or copy it by coffer open and coffer seal while the other copy is good"
+	case isAs[*anonymousError](err):
+		return "use --allow-anonymous if you know otherwise who wrote it"
+	case errors.Is(err, pkcs11.ErrPIN):
+		return "it was tried once, and is not tried again: a token locks after a few wrong ones, see coffer hsm status"
+	case errors.Is(err, pkcs11.ErrKeyNotFound):
+		return "coffer hsm status shows what is there, coffer hsm init makes a key"
+	case errors.Is(err, pkcs11.ErrTimeout):
+		return "--hsm-timeout sets how long to wait"
 	case errors.Is(err, keys.ErrNoMatch):
 		return "check that key and container belong together: coffer inspect shows which kinds of key open it"
 	case isAny(err, fs.ErrExist, archive.ErrNotEmpty):

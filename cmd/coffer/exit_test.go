@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/coffer-backup/coffer/archive"
+	"github.com/coffer-backup/coffer/backends/pkcs11"
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
 	"github.com/coffer-backup/coffer/keys"
@@ -49,6 +50,11 @@ func TestClassify(t *testing.T) {
 		{archive.ErrNotArchive, statusUsage},
 		{&incompleteError{"not all"}, statusIncomplete},
 		{wrap(keys.ErrNoMatch), statusNoKey},
+		{wrap(&pkcs11.Error{Token: "t", Op: "logging in", Err: pkcs11.ErrPIN}), statusNoKey},
+		{wrap(&pkcs11.Error{Token: "t", Op: "finding the key", Err: pkcs11.ErrKeyNotFound}), statusFailed},
+		{wrap(&pkcs11.Error{Token: "t", Op: "wrapping", Err: pkcs11.ErrTimeout}), statusFailed},
+		{wrap(&pkcs11.Error{Token: "t", Op: "asking for the PIN", Err: usagef("no terminal")}), statusUsage},
+		{&anonymousError{wrap(engine.ErrLimit)}, statusFailed},
 		{headErr, statusDamaged},
 		{wrap(engine.ErrAuth), statusDamaged},
 		{wrap(engine.ErrTruncated), statusDamaged},

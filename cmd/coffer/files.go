@@ -182,9 +182,10 @@ func (in *input) close() {
 	}
 }
 
-// slotKinds returns the kinds of the slots in the header, whose bytes are read
-// again afterwards. Of a file whose first copy is bad it is the second one.
-func (in *input) slotKinds() ([]format.Kind, error) {
+// slots returns the slots in the header, whose bytes are read again afterwards. Of a
+// slot that is not known there is only the kind. Of a file whose first copy is bad they
+// are those of the second one.
+func (in *input) slots() ([]format.Slot, error) {
 	var block bytes.Buffer
 	header, _, err := format.ReadHeader(io.TeeReader(in.Reader, &block))
 	if in.random() {
@@ -202,13 +203,18 @@ func (in *input) slotKinds() ([]format.Kind, error) {
 	if err != nil {
 		return nil, err
 	}
-	var kinds []format.Kind
+	var slots []format.Slot
 	for _, e := range header.Entries {
-		if !e.Kind.IsNote() {
-			kinds = append(kinds, e.Kind)
+		if e.Kind.IsNote() {
+			continue
 		}
+		s, known, _ := e.Slot() // it was parsed with the header
+		if !known {
+			s = format.Slot{Kind: e.Kind}
+		}
+		slots = append(slots, s)
 	}
-	return kinds, nil
+	return slots, nil
 }
 
 // readTail reads the copy of the header block at the end of a container.

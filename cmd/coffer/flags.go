@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -39,22 +41,46 @@ func parsedVar[T any](fs *pflag.FlagSet, value *T, name, kind, initial, usage st
 
 // commonFlags are those of every command that opens or makes a container.
 type commonFlags struct {
-	backend backends.Backend
+	backend backendChoice
 	context string
 	workers int
 }
 
+// A backendChoice is what --backend says.
+type backendChoice struct {
+	own     backends.Backend // nil: the best of this machine
+	inToken bool             // instead: that of --hsm
+}
+
 func (c *commonFlags) register(fs *pflag.FlagSet) {
-	parsedVar(fs, &c.backend, "backend", "NAME", "auto", "who computes the encryption: auto, software or aesni", parseBackend)
+	parsedVar(fs, &c.backend, "backend", "NAME", "auto", "who computes the encryption: auto, software, aesni, or pkcs11: the token of --hsm", parseBackend)
 	fs.StringVar(&c.context, "context", "", "`TEXT` that the container is bound to: it opens only where the same is given")
 	parsedVar(fs, &c.workers, "workers", "N", "", "goroutines at work (default: one a CPU)", parseWorkers)
 }
 
-func parseBackend(name string) (backends.Backend, error) {
-	if name == "auto" {
-		return nil, nil
+func parseBackend(name string) (c backendChoice, err error) {
+	switch name {
+	case "auto":
+	case "pkcs11":
+		c.inToken = true
+	default:
+		if c.own, err = auto.ByName(name); err != nil && !errors.Is(err, backends.ErrUnavailable) {
+			err = fmt.Errorf("unknown backend %q: want auto, software, aesni or pkcs11", name)
+		}
 	}
-	return auto.ByName(name)
+	return c, err
+}
+
+// chosen returns the backend to use, nil for the best of this machine. Nothing else
+// ever takes the place of a token that refuses.
+func (c *commonFlags) chosen(ctx context.Context, ring *keyring) (backends.Backend, error) {
+	switch {
+	case !c.backend.inToken:
+		return c.backend.own, nil
+	case ring.token == nil:
+		return nil, usagef("--backend pkcs11 computes in a token: name it with --hsm")
+	}
+	return ring.token.bulk(ctx)
 }
 
 func parseWorkers(s string) (int, error) {
@@ -65,8 +91,8 @@ func parseWorkers(s string) (int, error) {
 	return n, nil
 }
 
-func (c *commonFlags) readerOptions() *engine.ReaderOptions {
-	return &engine.ReaderOptions{Backend: c.backend, Context: []byte(c.context), Workers: c.workers}
+func (c *commonFlags) readerOptions(b backends.Backend) *engine.ReaderOptions {
+	return &engine.ReaderOptions{Backend: b, Context: []byte(c.context), Workers: c.workers}
 }
 
 // writeFlags are those of the commands that make a container.
@@ -90,6 +116,7 @@ func (w *writeFlags) register(fs *pflag.FlagSet) {
 	w.cost = keys.DefaultCost()
 	w.commonFlags.register(fs)
 	w.keys.register(fs)
+	w.keys.registerRecipients(fs)
 	w.out.register(fs, "the container")
 	fs.StringVar(&w.newKey, "new-key", "", "make a new account key in this `KEYFILE`, which must not exist, and show its digits once")
 	parsedVar(fs, &w.cost, "argon2", "COST", "t=3,m=256MiB,p=4", "what a guess at the passphrase costs", parseCost)
@@ -104,9 +131,9 @@ func (w *writeFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&w.verify, "verify", false, "read the written container back before it gets its name")
 }
 
-func (w *writeFlags) writerOptions(archive bool) *engine.WriterOptions {
+func (w *writeFlags) writerOptions(archive bool, b backends.Backend) *engine.WriterOptions {
 	return &engine.WriterOptions{
-		Backend:       w.backend,
+		Backend:       b,
 		Suite:         w.suite,
 		Level:         w.level,
 		SegmentSize:   w.segment,

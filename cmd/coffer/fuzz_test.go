@@ -16,10 +16,10 @@ import (
 	"github.com/coffer-backup/coffer/format"
 )
 
-// scriptLines returns the command lines in the scripts of TestScripts.
+// scriptLines returns the command lines in the scripts.
 func scriptLines(tb testing.TB) (lines [][]string) {
 	tb.Helper()
-	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	scripts, err := filepath.Glob("testdata/*/*.txtar")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -139,6 +139,15 @@ func checkValues(t *testing.T, args []string) {
 			if again, perr := (format.Slot{Params: params}).PassphraseParams(); err != nil || perr != nil || again != cost {
 				t.Errorf("cost %q is %+v: %v, %v", a, cost, err, perr)
 			}
+		}
+		if kinds, err := parseAccept(a); err == nil && len(kinds) != 1+strings.Count(a, ",") {
+			t.Errorf("--accept %q is %v", a, kinds)
+		}
+		if c, err := parseBackend(a); err == nil && (a == "pkcs11") != c.inToken {
+			t.Errorf("backend %q is %v", a, c)
+		}
+		if m, err := parseMech(a); err == nil && a != "auto" && a != m.String() {
+			t.Errorf("mech %q is %v", a, m)
 		}
 		if c, err := parseCompressor(a); err == nil && (a != "auto" && a != c.name || c.library == "") {
 			t.Errorf("compressor %q is %v", a, c)

@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/coffer-backup/coffer v0.0.0
 	github.com/coffer-backup/coffer/engine/libzstd v0.0.0
+	github.com/coffer-backup/coffer/keys/tink v0.0.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9
@@ -17,11 +18,15 @@ require (
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/miekg/pkcs11 v1.1.2 // indirect
+	github.com/tink-crypto/tink-go/v2 v2.9.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/tools v0.26.0 // indirect
+	google.golang.org/protobuf v1.36.11 // indirect
 )
 
 replace (
 	github.com/coffer-backup/coffer => ../..
 	github.com/coffer-backup/coffer/engine/libzstd => ../../engine/libzstd
+	github.com/coffer-backup/coffer/keys/tink => ../../keys/tink
 )

@@ -1,29 +1,25 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 
 	"github.com/spf13/pflag"
 
 	"github.com/coffer-backup/coffer/format"
-	"github.com/coffer-backup/coffer/internal/durable"
 	"github.com/coffer-backup/coffer/keys"
 )
 
-const keysHelp = `Keys: --key-file, --passphrase-file, --passphrase-command and --passphrase (which
-asks) can be given together and more than once. Writing makes a slot for each, of
-which any one opens the container; reading tries them all. Without these flags
-COFFER_KEY_FILE, COFFER_PASSPHRASE_FILE and COFFER_PASSPHRASE_COMMAND are used,
-and without those the terminal is asked. Keys and passphrases are never arguments.`
+const keysHelp = `Keys: --key-file, --hsm, --tink-keyset, --passphrase-file, --passphrase-command and
+--passphrase (which asks) can be given together, the files and commands more than once.
+Writing makes a slot for each, and for each --recipient, of which any one opens the
+container; reading tries them all. Without these flags COFFER_KEY_FILE, COFFER_HSM,
+COFFER_TINK_KEYSET, COFFER_PASSPHRASE_FILE, COFFER_PASSPHRASE_COMMAND and, for
+writing, COFFER_RECIPIENTS_FILE are used, and without those the terminal is asked.
+Keys, passphrases and PINs are never arguments.`
 
 // A key both wraps the file key of a new container and opens one.
 type key interface {
@@ -31,32 +27,69 @@ type key interface {
 	keys.Identity
 }
 
-// An accountKey is one that was typed or read.
-type accountKey struct {
-	*keys.AccountKey
-	checked bool // it came with its checksum
+// A keyring is what keys a command was given.
+type keyring struct {
+	to    []keys.Recipient
+	with  []keys.Identity
+	token *tokenKey // one of them, or nil
+}
+
+func (r *keyring) add(all ...key) {
+	for _, k := range all {
+		r.to = append(r.to, k)
+		r.with = append(r.with, k)
+		if t, ok := k.(*tokenKey); ok {
+			r.token = t
+		}
+	}
+}
+
+// has reports whether one of the keys opens slots of this kind.
+func (r *keyring) has(kind format.Kind) bool {
+	return slices.ContainsFunc(r.with, func(id keys.Identity) bool { return id.Kind() == kind })
+}
+
+func (r *keyring) close() {
+	if r != nil && r.token != nil {
+		r.token.close()
+	}
 }
 
 // keyFlags say where keys come from.
 type keyFlags struct {
 	keyFiles           []string
+	recipients         []string // for writing, as their files
+	recipientsFiles    []string
+	hsm                hsmFlags
+	tink               tinkFlags
 	passphraseFiles    []string
 	passphraseCommands []string
 	prompt             bool
 }
 
 func (k *keyFlags) register(fs *pflag.FlagSet) {
-	fs.StringArrayVar(&k.keyFiles, "key-file", nil, "`FILE` with an account key ($COFFER_KEY_FILE)")
+	fs.StringArrayVar(&k.keyFiles, "key-file", nil, "`FILE` with an account key, or with the secret key of a recipient ($COFFER_KEY_FILE)")
+	k.hsm.register(fs)
+	k.tink.register(fs)
 	fs.StringArrayVar(&k.passphraseFiles, "passphrase-file", nil, "`FILE` with a passphrase ($COFFER_PASSPHRASE_FILE)")
 	fs.StringArrayVar(&k.passphraseCommands, "passphrase-command", nil, "shell `COMMAND` that prints a passphrase ($COFFER_PASSPHRASE_COMMAND)")
 	fs.BoolVar(&k.prompt, "passphrase", false, "ask for a passphrase on the terminal")
 }
 
-func (k *keyFlags) none() bool {
-	return len(k.keyFiles)+len(k.passphraseFiles)+len(k.passphraseCommands) == 0 && !k.prompt
+// registerRecipients registers the flags of those who can only write.
+func (k *keyFlags) registerRecipients(fs *pflag.FlagSet) {
+	fs.StringArrayVar(&k.recipients, "recipient", nil, "public `RECIPIENT` whose secret key opens the container: see coffer key new --recipient")
+	fs.StringArrayVar(&k.recipientsFiles, "recipients-file", nil, "`FILE` with a recipient a line ($COFFER_RECIPIENTS_FILE)")
 }
 
-// orEnvironment returns k, or what the environment says if no flag was given.
+func (k *keyFlags) none() bool {
+	return len(k.keyFiles)+len(k.recipients)+len(k.recipientsFiles)+len(k.passphraseFiles)+len(k.passphraseCommands) == 0 &&
+		k.hsm.uri == "" && k.tink.keyset == "" && !k.prompt
+}
+
+// orEnvironment returns k, or what the environment says if no flag was given. Flags
+// that say how to open a token or a keyset are for that of the environment, too; the
+// other way round, a PIN of the environment could be spent on a token of a flag.
 func (k *keyFlags) orEnvironment() *keyFlags {
 	if !k.none() {
 		return k
@@ -69,6 +102,9 @@ func (k *keyFlags) orEnvironment() *keyFlags {
 	}
 	return &keyFlags{
 		keyFiles:           one("COFFER_KEY_FILE"),
+		recipientsFiles:    one("COFFER_RECIPIENTS_FILE"),
+		hsm:                k.hsm.orEnvironment(),
+		tink:               tinkFlags{keyset: os.Getenv("COFFER_TINK_KEYSET"), kek: k.tink.kek},
 		passphraseFiles:    one("COFFER_PASSPHRASE_FILE"),
 		passphraseCommands: one("COFFER_PASSPHRASE_COMMAND"),
 	}
@@ -77,94 +113,110 @@ func (k *keyFlags) orEnvironment() *keyFlags {
 // files returns the names of the files with keys.
 func (k *keyFlags) files() []string {
 	k = k.orEnvironment()
-	return slices.Concat(k.keyFiles, k.passphraseFiles)
+	return slices.Concat(k.keyFiles, k.recipientsFiles, k.hsm.files(), k.tink.files(), k.passphraseFiles)
 }
 
 // load reads the keys that need no terminal, until ctx ends: a FIFO or a command
 // can keep it waiting.
-func (k *keyFlags) load(ctx context.Context, cost format.PassphraseParams) ([]key, error) {
-	return orDone(ctx, func() ([]key, error) { return k.read(ctx, cost) })
+func (k *keyFlags) load(ctx context.Context, u *ui, cost format.PassphraseParams) (*keyring, error) {
+	return orDone(ctx, func() (*keyring, error) { return k.read(ctx, u, cost) })
 }
 
-func (k *keyFlags) read(ctx context.Context, cost format.PassphraseParams) ([]key, error) {
-	var found []key
+func (k *keyFlags) read(ctx context.Context, u *ui, cost format.PassphraseParams) (*keyring, error) {
+	ring := new(keyring)
 	for _, path := range k.keyFiles {
-		account, err := readKeyFile(path)
+		found, err := readKeyFile(path)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, account)
+		ring.add(found...)
 	}
-	for _, path := range k.passphraseFiles {
-		text, err := readLimited("passphrase file", path, keys.MaxPassphrase+2)
-		if err != nil {
-			return nil, err
-		}
-		p, err := newPassphrase(trimLineEnd(text), cost)
-		if err != nil {
-			return nil, usagef("passphrase file %s: %w", quoteName(path), err)
-		}
-		found = append(found, p)
-	}
-	for _, command := range k.passphraseCommands {
-		text, err := runPassphraseCommand(ctx, command)
-		if err != nil {
-			return nil, err
-		}
-		p, err := newPassphrase(trimLineEnd(text), cost)
-		if err != nil {
-			return nil, usagef("passphrase command: %w", err)
-		}
-		found = append(found, p)
-	}
-	return found, nil
-}
-
-// forWriting returns the keys that a new container gets slots for. made tells that
-// there is a new key already, so that nothing need be asked.
-func (k *keyFlags) forWriting(ctx context.Context, cost format.PassphraseParams, made bool) ([]key, error) {
-	if !made { // --new-key is a flag like the others: the environment adds nothing to it
-		k = k.orEnvironment()
-	}
-	found, err := k.load(ctx, cost)
-	if err != nil || !k.prompt && (made || len(found) > 0) {
-		return found, err
-	}
-	text, err := askNewPassphrase(ctx)
-	if err != nil {
-		return nil, k.withoutTerminal(err)
-	}
-	p, err := newPassphrase(text, cost)
-	if err != nil {
-		return nil, usagef("%w", err)
-	}
-	return append(found, p), nil
-}
-
-// forReading returns the keys to try on the container in, whose slots say what to
-// ask for.
-func (k *keyFlags) forReading(ctx context.Context, in *input) ([]keys.Identity, error) {
-	k = k.orEnvironment()
-	found, err := k.load(ctx, keys.DefaultCost())
+	public, err := k.readRecipients()
 	if err != nil {
 		return nil, err
 	}
-	var slots []format.Kind
+	ring.to = append(ring.to, public...)
+	token, err := k.hsm.key()
+	if err != nil {
+		return nil, err
+	} else if token != nil {
+		ring.add(token)
+	}
+	found, err := k.tink.read(u)
+	if err != nil {
+		return nil, err
+	} else if found != nil {
+		ring.add(found)
+	}
+	passphrases, err := k.readPassphrases(ctx, cost)
+	if err != nil {
+		return nil, err
+	}
+	ring.add(passphrases...)
+	return ring, nil
+}
+
+// forWriting returns the keys that a new container gets slots for. made tells that
+// there is a new key already, so that nothing need be asked. A token is opened: what
+// it refuses is known before anything is written. The caller closes the keyring, which
+// may be there although there is an error.
+func (k *keyFlags) forWriting(ctx context.Context, u *ui, cost format.PassphraseParams, made bool) (*keyring, error) {
+	if !made { // --new-key is a flag like the others: the environment adds nothing to it
+		k = k.orEnvironment()
+	}
+	ring, err := k.load(ctx, u, cost)
+	if err != nil {
+		return nil, err
+	}
+	if k.prompt || !made && len(ring.to) == 0 {
+		text, err := askNewPassphrase(ctx)
+		if err != nil {
+			return nil, k.withoutTerminal(err)
+		}
+		p, err := newPassphrase(text, cost)
+		if err != nil {
+			return nil, usagef("%w", err)
+		}
+		ring.add(p)
+	}
+	if ring.token != nil {
+		_, err = ring.token.open(ctx)
+	}
+	return ring, err
+}
+
+// forReading returns the keys to try on the container in, whose slots say what to
+// ask for, if accepted says that they may open it.
+func (k *keyFlags) forReading(ctx context.Context, u *ui, in *input, accepted func(format.Kind) bool) (*keyring, error) {
+	k = k.orEnvironment()
+	k.recipientsFiles = nil // they open nothing
+	ring, err := k.load(ctx, u, keys.DefaultCost())
+	if err != nil {
+		return nil, err
+	}
+	var kinds []format.Kind
 	switch {
 	case k.prompt:
-		slots = []format.Kind{format.KindPassphrase}
-	case len(found) == 0:
-		if slots, err = in.slotKinds(); err != nil {
+		kinds = []format.Kind{format.KindPassphrase}
+	case len(ring.with) == 0:
+		slots, err := in.slots()
+		if err != nil {
 			return nil, in.fault(err)
 		}
+		for _, s := range slots {
+			if accepted(s.Kind) {
+				kinds = append(kinds, s.Kind)
+			}
+		}
 	default:
-		return identities(found), nil
+		return ring, nil
 	}
-	asked, err := askForSlots(ctx, slots)
+	asked, err := askForSlots(ctx, kinds)
 	if err != nil {
 		return nil, k.withoutTerminal(err)
 	}
-	return identities(append(found, asked...)), nil
+	ring.add(asked...)
+	return ring, nil
 }
 
 // withoutTerminal says what to do if err is errNoTerminal.
@@ -188,129 +240,4 @@ func noMatch(err error, with []keys.Identity) error {
 		return fmt.Errorf("%w; a key was given without its last group, the checksum, so a missing or mistyped group was not noticed", err)
 	}
 	return err
-}
-
-func recipients(all []key) []keys.Recipient {
-	to := make([]keys.Recipient, len(all))
-	for i, k := range all {
-		to[i] = k
-	}
-	return to
-}
-
-func identities(all []key) []keys.Identity {
-	with := make([]keys.Identity, len(all))
-	for i, k := range all {
-		with[i] = k
-	}
-	return with
-}
-
-func newPassphrase(text []byte, cost format.PassphraseParams) (*keys.Passphrase, error) {
-	p, err := keys.NewPassphrase(text)
-	if err != nil {
-		return nil, err
-	}
-	return p.WithCost(cost)
-}
-
-func readKeyFile(path string) (accountKey, error) {
-	b, err := readLimited("key file", path, keys.MaxKeyFile)
-	if err != nil {
-		return accountKey{}, err
-	}
-	defer clear(b)
-	k, err := keys.ParseKeyFile(b)
-	if err != nil {
-		return accountKey{}, usagef("key file %s: %w", quoteName(path), err)
-	}
-	return accountKey{k, keys.HasChecksum(b)}, nil
-}
-
-// writeNewKey makes a key file that did not exist.
-func writeNewKey(path string) (*keys.AccountKey, error) {
-	f, err := durable.Create(path, nil)
-	if err != nil {
-		return nil, keyFileError(path, err)
-	}
-	defer f.Abort()
-	if f.InPlace() {
-		return nil, usagef("%s is no regular file: a key would be lost there", quoteName(path))
-	}
-	k := keys.GenerateAccountKey()
-	if _, err := f.Write(keys.MarshalKeyFile(k)); err != nil {
-		return nil, err
-	}
-	if err := f.Commit(); err != nil {
-		return nil, keyFileError(path, err)
-	}
-	return k, nil
-}
-
-// errKeyFileExists replaces fs.ErrExist, whose advice is --force: a key file is
-// never replaced.
-var errKeyFileExists = errors.New("there is a file already, and a key file is never replaced: use it with --key-file, or choose another name")
-
-func keyFileError(path string, err error) error {
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s: %w", quoteName(path), errKeyFileExists)
-	}
-	return fileError("key file", path, err)
-}
-
-// fileError says what the file is that could not be opened or read.
-func fileError(what, path string, err error) error {
-	if pe, ok := err.(*fs.PathError); ok {
-		return fmt.Errorf("%s %s: %w", what, quoteName(path), pe.Err)
-	}
-	return err
-}
-
-// readLimited reads a file of at most limit bytes, and one byte more of a longer
-// one, for whoever parses it to refuse.
-func readLimited(what, path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fileError(what, path, err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, fileError(what, path, err)
-	}
-	return b, nil
-}
-
-// runPassphraseCommand returns what the command prints, or of more than a passphrase
-// its beginning, for the caller to refuse. It may talk to the user on the terminal,
-// but not on stdin, which may be the data.
-func runPassphraseCommand(ctx context.Context, command string) ([]byte, error) {
-	shell := []string{"/bin/sh", "-c"}
-	if runtime.GOOS == "windows" {
-		shell = []string{"cmd", "/c"}
-	}
-	cmd := exec.CommandContext(ctx, shell[0], shell[1], command)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("passphrase command: %w", err)
-	}
-	const limit = keys.MaxPassphrase + 2 // with a line end
-	text, readErr := io.ReadAll(io.LimitReader(out, limit+1))
-	out.Close() // or it may print for ever
-	if err := errors.Join(readErr, cmd.Wait()); err != nil && len(text) <= limit {
-		return nil, fmt.Errorf("passphrase command: %w", err)
-	}
-	return text, nil
-}
-
-// trimLineEnd removes one line end, LF or CRLF: the rest is the passphrase.
-func trimLineEnd(b []byte) []byte {
-	if t, ok := bytes.CutSuffix(b, []byte("\n")); ok {
-		return bytes.TrimSuffix(t, []byte("\r"))
-	}
-	return b
 }

@@ -23,8 +23,14 @@ func TestMain(m *testing.M) {
 const noRaceSleep = "atexit_sleep_ms=0"
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+	p := scriptParams(nil)
+	p.Dir = "testdata/script"
+	testscript.Run(t, p)
+}
+
+// scriptParams are those of a script, with more in its environment.
+func scriptParams(environment map[string]string) testscript.Params {
+	return testscript.Params{
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
@@ -32,6 +38,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GORACE", noRaceSleep)
 			// The least that Argon2id takes: these tests are not about its cost.
 			e.Setenv("CHEAP", "--argon2=t=1,m=8KiB,p=1")
+			for name, value := range environment {
+				e.Setenv(name, value)
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -39,17 +48,20 @@ func TestScripts(t *testing.T) {
 			"flip":   cmdFlip,
 			"cut":    cmdCut,
 			"mode":   cmdMode,
+			"keyset": cmdKeyset,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "cgo":
+				return hasCgo, nil
 			case "libzstd":
 				return len(linked()) > 0, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
-	})
+	}
 }
 
 // status CODE PROGRAM [ARG...]: the program ends with this exit status.

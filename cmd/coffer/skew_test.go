@@ -18,10 +18,7 @@ func (p place) newTail(name string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	key, err := readKeyFile(p.path("k"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	key := p.key()
 	h, _, err := format.ReadHeader(bytes.NewReader(container))
 	if err != nil {
 		p.t.Fatal(err)

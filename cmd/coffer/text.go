@@ -90,3 +90,12 @@ func parseSize(s string) (int64, error) {
 	}
 	return 0, fmt.Errorf("%q is no size: write it as 4096, 64KiB, 1MiB or 1GiB", s)
 }
+
+// rows is text in two columns.
+type rows struct{ b strings.Builder }
+
+func (r *rows) add(name, format string, args ...any) {
+	fmt.Fprintf(&r.b, "%-14s %s\n", name, visible(fmt.Sprintf(format, args...)))
+}
+
+func (r *rows) text() string { return strings.TrimSuffix(r.b.String(), "\n") }

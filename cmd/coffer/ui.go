@@ -91,6 +91,16 @@ func (u *ui) warn(format string, args ...any) {
 	fmt.Fprintln(u.stderr, "coffer: warning: "+visible(text))
 }
 
+// note tells people what a command did besides its result. Programs have the result.
+func (u *ui) note(format string, args ...any) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.json {
+		u.progress.clear()
+		fmt.Fprintln(u.stderr, visible(fmt.Sprintf(format, args...)))
+	}
+}
+
 // summary prints what a command did: object with --json, else the line.
 func (u *ui) summary(object any, line string) error {
 	if u.quiet {

@@ -1,0 +1,29 @@
+package main
+
+import "github.com/coffer-backup/coffer/keys"
+
+// readRecipients returns the public recipients of the flags. A text that is none may
+// be a secret by mistake: it is never quoted.
+func (k *keyFlags) readRecipients() (to []keys.Recipient, err error) {
+	for i, text := range k.recipients {
+		r, err := keys.ParseHybridRecipient(text)
+		if err != nil {
+			return nil, usagef("--recipient, number %d: %w", i+1, err)
+		}
+		to = append(to, r)
+	}
+	for _, path := range k.recipientsFiles {
+		b, err := readLimited("recipients file", path, keys.MaxHybridFile)
+		if err != nil {
+			return nil, err
+		}
+		found, err := keys.ParseRecipientsFile(b)
+		if err != nil {
+			return nil, usagef("recipients file %s: %w", quoteName(path), err)
+		}
+		for _, r := range found {
+			to = append(to, r)
+		}
+	}
+	return to, nil
+}
