@@ -26,6 +26,8 @@
 //
 //	ratio        plaintext bytes for a sealed, or compressed, one
 //	of-sio       speed as a multiple of github.com/minio/sio's
+//	of-binding   speed as a multiple of the token's, called through miekg/pkcs11
+//	of-c         speed as a multiple of the token's, called by a program in C
 //	of-one-core  speed of two cores as a multiple of one's
 //	p50-ns       median of the latency, p99-ns what 1 of 100 calls exceeds
 //	peak-bytes   how far the memory of the process rose above what it was before

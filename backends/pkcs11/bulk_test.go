@@ -11,8 +11,8 @@ import (
 
 	"github.com/coffer-backup/coffer/backends"
 	"github.com/coffer-backup/coffer/backends/backendtest"
-	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/internal/tokentest"
 )
 
 func TestBackend(t *testing.T) {

@@ -95,11 +95,54 @@ var pinCodes = []uint{
 	p11.CKR_PIN_LOCKED, p11.CKR_USER_PIN_NOT_INITIALIZED,
 }
 
-// lackCodes are what a token says that does not do something, or not with that key.
+// lackCodes are what a token says that does not do something, or not with that key, and
+// will not do it the next time.
 var lackCodes = []uint{
 	p11.CKR_MECHANISM_INVALID, p11.CKR_MECHANISM_PARAM_INVALID, p11.CKR_FUNCTION_NOT_SUPPORTED,
-	p11.CKR_KEY_FUNCTION_NOT_PERMITTED, p11.CKR_KEY_TYPE_INCONSISTENT,
+	p11.CKR_KEY_FUNCTION_NOT_PERMITTED, p11.CKR_KEY_TYPE_INCONSISTENT, p11.CKR_KEY_SIZE_RANGE,
+	p11.CKR_KEY_NOT_WRAPPABLE, p11.CKR_KEY_UNEXTRACTABLE,
+	p11.CKR_WRAPPING_KEY_SIZE_RANGE, p11.CKR_WRAPPING_KEY_TYPE_INCONSISTENT,
+	p11.CKR_UNWRAPPING_KEY_SIZE_RANGE, p11.CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
+	p11.CKR_TEMPLATE_INCOMPLETE, p11.CKR_TEMPLATE_INCONSISTENT, p11.CKR_ATTRIBUTE_READ_ONLY,
+	p11.CKR_ATTRIBUTE_TYPE_INVALID, p11.CKR_ATTRIBUTE_VALUE_INVALID,
+	p11.CKR_ARGUMENTS_BAD,    // SoftHSM, of OAEP with SHA-256
+	p11.CKR_BUFFER_TOO_SMALL, // NSS, of AES-GCM and KWP
+	p11.CKR_DATA_LEN_RANGE,
 }
+
+// lacks reports whether err says that a mech is not to be had, so that another may be
+// tried. What may pass must not choose a mech: the key's check value goes with it.
+func lacks(err error) bool {
+	if c := new(callError); errors.As(err, &c) {
+		return slices.Contains(lackCodes, c.code)
+	}
+	return errors.Is(err, errNonsense)
+}
+
+// mayPass reports whether err is of the codes that say nothing.
+func mayPass(err error) bool {
+	c := new(callError)
+	return errors.As(err, &c) && (c.code == p11.CKR_GENERAL_ERROR || c.code == p11.CKR_FUNCTION_FAILED)
+}
+
+// dataCodes are what a token may say of data that do not open.
+var dataCodes = []uint{
+	p11.CKR_GENERAL_ERROR, p11.CKR_FUNCTION_FAILED, p11.CKR_ARGUMENTS_BAD, p11.CKR_DATA_INVALID, p11.CKR_DATA_LEN_RANGE,
+	p11.CKR_ENCRYPTED_DATA_INVALID, p11.CKR_ENCRYPTED_DATA_LEN_RANGE,
+	p11.CKR_WRAPPED_KEY_INVALID, p11.CKR_WRAPPED_KEY_LEN_RANGE,
+}
+
+// refusesData reports whether err may be what a token that works says of data that do not
+// open.
+func refusesData(err error) bool {
+	if c := new(callError); errors.As(err, &c) {
+		return (c.fn == "C_Decrypt" || c.fn == "C_UnwrapKey") && slices.Contains(dataCodes, c.code)
+	}
+	return errors.Is(err, errNonsense)
+}
+
+// errNonsense is an answer that was not asked for.
+var errNonsense = fmt.Errorf("%w: it gave a wrong answer", ErrFailed)
 
 func classOf(err error) class {
 	var c *callError

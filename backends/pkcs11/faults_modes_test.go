@@ -12,9 +12,9 @@ import (
 
 	"github.com/coffer-backup/coffer/backends"
 	"github.com/coffer-backup/coffer/backends/pkcs11"
-	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/keys"
 )
 

@@ -17,9 +17,9 @@ import (
 
 	"github.com/coffer-backup/coffer/backends"
 	"github.com/coffer-backup/coffer/backends/pkcs11"
-	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/format"
 	"github.com/coffer-backup/coffer/internal/need"
+	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/keys"
 )
 
@@ -387,12 +387,17 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// refusesPIN are what C_Login may say of a wrong PIN.
+var refusesPIN = []uint{
+	p11.CKR_PIN_INCORRECT, p11.CKR_PIN_LOCKED, p11.CKR_ARGUMENTS_BAD, p11.CKR_GENERAL_ERROR, p11.CKR_FUNCTION_FAILED,
+}
+
 // wantFailure demands the error of an operation in which fn fails with code.
 func (r *rig) wantFailure(t *testing.T, do, fn string, code uint, err error) {
 	t.Helper()
 	want := pkcs11.ErrFailed
 	switch {
-	case fn == "C_Login" && (code == p11.CKR_PIN_INCORRECT || code == p11.CKR_PIN_LOCKED || code == p11.CKR_ARGUMENTS_BAD):
+	case fn == "C_Login" && slices.Contains(refusesPIN, code):
 		want = pkcs11.ErrPIN
 	case fn == "C_GetTokenInfo" && (code == p11.CKR_TOKEN_NOT_PRESENT || code == p11.CKR_TOKEN_NOT_RECOGNIZED):
 		want, code = pkcs11.ErrTokenNotFound, anyCode // it may be like an empty slot

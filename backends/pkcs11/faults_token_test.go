@@ -17,8 +17,8 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/coffer-backup/coffer/backends/pkcs11"
-	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/internal/need"
+	"github.com/coffer-backup/coffer/internal/tokentest"
 )
 
 // TestReinitialized initializes the token again, by another program, while it is open.

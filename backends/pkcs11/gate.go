@@ -19,11 +19,19 @@ type gate struct {
 	overdue int           // how many inside are past their deadline
 	reason  error         // what the last of them waits for, if overdue
 	changed chan struct{} // closed when a waiter should look again
-	jam     chan struct{} // closed while overdue is not 0
+	jam     *jam
 }
 
+// A jam is a time in which calls are overdue.
+type jam struct {
+	begun chan struct{} // closed when it begins
+	err   error         // what the first of them waits for; it stays
+}
+
+func newJam() *jam { return &jam{begun: make(chan struct{})} }
+
 func newGate() *gate {
-	return &gate{changed: make(chan struct{}), jam: make(chan struct{})}
+	return &gate{changed: make(chan struct{}), jam: newJam()}
 }
 
 // enter waits while somebody is alone inside.
@@ -106,7 +114,8 @@ func (g *gate) block(fn string, limit time.Duration) error {
 	}
 	g.reason = fmt.Errorf("%w: %s has not returned within %v", ErrTimeout, fn, limit)
 	if g.overdue++; g.overdue == 1 {
-		close(g.jam)
+		g.jam.err = g.reason
+		close(g.jam.begun)
 	}
 	g.wake()
 	return g.reason
@@ -118,13 +127,13 @@ func (g *gate) unblock() {
 	defer g.mu.Unlock()
 	if g.overdue--; g.overdue == 0 {
 		g.reason = nil
-		g.jam = make(chan struct{})
+		g.jam = newJam()
 	}
 	g.wake()
 }
 
-// jammed returns a channel that is closed while a call is overdue.
-func (g *gate) jammed() <-chan struct{} {
+// jammed returns the jam that there is, or the next one.
+func (g *gate) jammed() *jam {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.jam

@@ -40,7 +40,11 @@ func (t *Token) GenerateKey(ctx context.Context, spec KeySpec) (*Key, error) {
 	}
 	err = t.retry(ctx, name, func(o *op) error {
 		return t.private(o, p11.CKF_RW_SESSION, func(s *session) error {
-			_, err := ask(o.ctx, s, func() (none struct{}, err error) { return none, s.generateKept(spec) })
+			made, err := ask(o.ctx, s, func() (bool, error) { return s.generateKept(spec) })
+			if made && err != nil { // once more would meet the key that was made
+				o.again = true
+				err = fmt.Errorf("the key with label %q and id %x was made, and could not be checked: %w", spec.Label, spec.ID, err)
+			}
 			return err
 		})
 	})
@@ -60,18 +64,11 @@ func (t *Token) chooseMech(ctx context.Context, m format.Mech) (format.Mech, err
 	if m != 0 {
 		return m, t.try(ctx, m)
 	}
-	var lacks []error
-	for _, m := range slices.Concat(secretMechs, rsaMechs) {
-		err := t.try(ctx, m)
-		if err == nil {
-			return m, nil
-		}
-		if classOf(err) != classRequest {
-			return 0, err
-		}
-		lacks = append(lacks, err)
+	m, err := firstMech(slices.Concat(secretMechs, rsaMechs), func(m format.Mech) error { return t.try(ctx, m) })
+	if err != nil {
+		return 0, newError(t.text(), "choosing how to wrap", err)
 	}
-	return 0, fmt.Errorf("the token wraps in no way: %w", joined(lacks))
+	return m, nil
 }
 
 // Probe tries each way to wrap with a key that lasts as long as the try, and returns
@@ -81,6 +78,9 @@ func (t *Token) Probe(ctx context.Context) (modes []Mode, err error) {
 		err := t.try(ctx, m)
 		if err != nil && classOf(err) != classRequest {
 			return nil, err
+		}
+		if err != nil {
+			err = bare(err)
 		}
 		modes = append(modes, Mode{m, err})
 	}
@@ -117,10 +117,10 @@ func (s *session) generateTemp(m format.Mech) (kek, error) {
 }
 
 // generateKept makes a key of the token, and destroys it again if it is not what was
-// asked for.
-func (s *session) generateKept(spec KeySpec) error {
+// asked for. kept says whether the token has it now.
+func (s *session) generateKept(spec KeySpec) (kept bool, err error) {
 	if err := s.checkFree(spec); err != nil {
-		return err
+		return false, err
 	}
 	named := attributes{
 		attribute(p11.CKA_TOKEN, true),
@@ -133,26 +133,25 @@ func (s *session) generateKept(spec KeySpec) error {
 	if spec.Mech != format.MechRSAOAEP {
 		h, err := s.generate(spec.Mech, secret)
 		if err != nil {
-			return err
+			return false, err
 		}
 		made = []object{h}
 	} else {
 		public, private, err := s.generatePair(newRSABits, append(slices.Clip(named), attribute(p11.CKA_PRIVATE, false)), secret)
 		if err != nil {
-			return err
+			return false, err
 		}
 		made = []object{private, public}
 	}
-	err := s.checkMade(made[0], spec.Mech)
-	if err == nil {
-		return nil
+	if err = s.checkMade(made[0], spec.Mech); err == nil {
+		return true, nil
 	}
 	for _, h := range made {
 		if err2 := s.destroy(h); err2 != nil {
-			return fmt.Errorf("%w; and it could not be destroyed: %w", err, err2)
+			return true, fmt.Errorf("%w; and it could not be destroyed: %w", err, err2)
 		}
 	}
-	return fmt.Errorf("%w; it was destroyed", err)
+	return false, fmt.Errorf("%w; it was destroyed", err)
 }
 
 // checkFree returns ErrKeyExists if the token has a key of that label or id. Some tokens

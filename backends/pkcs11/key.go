@@ -49,18 +49,14 @@ func (t *Token) Key(ctx context.Context, ref KeyRef) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	var lacks []error
-	for _, k.mech = range at.mechs() {
-		err := k.prove(ctx)
-		if err == nil {
-			return k, nil
-		}
-		if classOf(err) != classRequest {
-			return nil, err
-		}
-		lacks = append(lacks, fmt.Errorf("%v: %w", k.mech, errors.Unwrap(err)))
+	k.mech, err = firstMech(at.mechs(), func(m format.Mech) error {
+		k.mech = m
+		return k.prove(ctx)
+	})
+	if err != nil {
+		return nil, newError(t.text(), name, fmt.Errorf("the key with %s does not wrap: %w", k.ref.text(), err))
 	}
-	return nil, newError(t.text(), name, fmt.Errorf("the key with %s does not wrap: %w", k.ref.text(), joined(lacks)))
+	return k, nil
 }
 
 // read finds the key for the first time.
@@ -233,6 +229,18 @@ func (k *Key) test(ctx context.Context, wrap bool) error {
 	return err
 }
 
+// testMech tests that the key opens what it wrapped by m.
+func (k *Key) testMech(ctx context.Context, m format.Mech) error {
+	if m == k.mech {
+		return k.test(ctx, false)
+	}
+	_, err := k.run(ctx, "testing the key", nil, true, func(s *session, at kek, _ []byte) ([]byte, error) {
+		_, err := s.prove(at, m)
+		return nil, err
+	})
+	return err
+}
+
 // Wrap makes a slot without hints.
 func (k *Key) Wrap(ctx context.Context, core format.Core, fk *keys.FileKey) (format.Slot, error) {
 	return k.wrap(ctx, core, fk, format.PKCS11Params{Mech: k.mech})
@@ -302,10 +310,12 @@ func (k *Key) Unwrap(ctx context.Context, core format.Core, slot format.Slot) (*
 	if classOf(err) == classRequest {
 		// Tokens give the same error for wrong data and for a fault of their own. What
 		// they do with data that is right, and then once more with these, tells.
-		if err := k.test(ctx, false); err != nil {
+		if err := k.testMech(ctx, m); m != k.mech && lacks(err) {
+			return nil, fmt.Errorf("the key does not do %v: %w", m, keys.ErrNoMatch)
+		} else if err != nil {
 			return nil, err
 		}
-		if bound, err = unwrap(); classOf(err) == classRequest {
+		if bound, err = unwrap(); refusesData(err) {
 			return nil, keys.ErrNoMatch
 		}
 	}
@@ -326,6 +336,38 @@ func slotMech(slot format.Slot) format.Mech {
 		return 0
 	}
 	return p.Mech
+}
+
+// firstMech returns the first of mechs that try does not fail for. It goes on after an
+// error that says that there is no such mech, and after one that says nothing if that
+// comes twice.
+func firstMech(mechs []format.Mech, try func(format.Mech) error) (format.Mech, error) {
+	var lacking []error
+	for _, m := range mechs {
+		err := try(m)
+		if mayPass(err) {
+			err = try(m)
+		}
+		switch {
+		case err == nil:
+			return m, nil
+		case !lacks(err) && !mayPass(err):
+			return 0, err
+		}
+		lacking = append(lacking, fmt.Errorf("%v: %w", m, bare(err)))
+	}
+	return 0, joined(lacking)
+}
+
+// bare returns what the token said, without who asked what.
+func bare(err error) error {
+	if c := new(callError); errors.As(err, &c) {
+		return c
+	}
+	if e := new(Error); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 // joined makes one line of errs and wraps the first that is more than a lack.

@@ -15,9 +15,9 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/coffer-backup/coffer/backends/pkcs11"
-	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/keys"
 )
 
@@ -133,10 +133,12 @@ func TestFind(t *testing.T) {
 	}{
 		"check value":   {pkcs11.KeyRef{Label: "one", Check: check}, ""},
 		"another check": {pkcs11.KeyRef{Label: "one", Check: other}, "it is another one"},
-		"another id":    {pkcs11.KeyRef{Label: "one", ID: []byte("none")}, "no key has"},
-		"no such label": {pkcs11.KeyRef{Label: "none"}, "the token may have been initialized anew"},
-		"part of one":   {pkcs11.KeyRef{Label: "on"}, "no key has"},
+		"another id":    {pkcs11.KeyRef{Label: "one", ID: []byte("none")}, "no AES or RSA key has"},
+		"no such label": {pkcs11.KeyRef{Label: "none"}, `there is "one" (id `},
+		"part of one":   {pkcs11.KeyRef{Label: "on"}, "no AES or RSA key has"},
 		"twice":         {pkcs11.KeyRef{Label: "two"}, "several keys have"},
+		"its type":      {pkcs11.KeyRef{Label: "one", Type: pkcs11.TypeSecret}, ""},
+		"another type":  {pkcs11.KeyRef{Label: "one", Type: pkcs11.TypePrivate}, "type private"},
 		"AES-128":       {pkcs11.KeyRef{Label: "short"}, "AES-128"},
 		"no name":       {pkcs11.KeyRef{Check: check}, "no label and no id"},
 	} {

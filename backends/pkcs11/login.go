@@ -17,11 +17,12 @@ var errLoggedOut = fmt.Errorf("%w: it did not stay logged in", ErrFailed)
 // ready returns the login that is in force, or makes one. Only one caller does that at a
 // time.
 func (t *Token) ready(o *op) (*login, error) {
+	jam := t.module.gate.jammed()
 	select {
 	case t.loggingIn <- struct{}{}:
 		defer func() { <-t.loggingIn }()
-	case <-t.module.gate.jammed():
-		return nil, t.module.gate.health()
+	case <-jam.begun:
+		return nil, jam.err
 	case <-o.wait.Done():
 		return nil, context.Cause(o.wait)
 	}
@@ -37,7 +38,10 @@ func (t *Token) ready(o *op) (*login, error) {
 	case refused != nil:
 		return nil, refused
 	}
-	if err := t.module.start(o, t.desk); err != nil {
+	if l != nil {
+		t.retire(l) // of an older epoch
+	}
+	if err := t.module.start(o, t.config.timeout()); err != nil {
 		return nil, err
 	}
 	o.epoch = t.module.epoch.Load()
@@ -83,6 +87,9 @@ func (t *Token) logIn(o *op, l *login, flags uint) error {
 	if o.pin {
 		return o.cause
 	}
+	if flags&p11.CKF_USER_PIN_LOCKED != 0 {
+		return t.refuse(&callError{"C_GetTokenInfo", p11.CKR_PIN_LOCKED})
+	}
 	var pin []byte
 	if flags&p11.CKF_PROTECTED_AUTHENTICATION_PATH == 0 {
 		given, err := t.config.PIN(o.ctx)
@@ -102,6 +109,9 @@ func (t *Token) logIn(o *op, l *login, flags uint) error {
 		s := l.main
 		// The string shares the memory that is cleared.
 		err = s.failed(s.lib("C_Login").Login(s.handle, p11.CKU_USER, unsafe.String(unsafe.SliceData(pin), len(pin))))
+		if refusesPIN(err) {
+			err = t.refuse(err) // here, as the answer may come when nobody waits for it
+		}
 		return none, err
 	})
 	var code *callError
@@ -113,10 +123,24 @@ func (t *Token) logIn(o *op, l *login, flags uint) error {
 	case code.code == p11.CKR_USER_ALREADY_LOGGED_IN:
 		o.again = false
 		return nil
-	case classOf(err) == classPIN, code.code == p11.CKR_ARGUMENTS_BAD:
-		return t.refuse(fmt.Errorf("%w%s", err, t.triesLeft(o.ctx, l.slot)))
+	case errors.Is(err, ErrPIN):
+		return t.refuse(fmt.Errorf("%w%s", code, t.triesLeft(o.ctx, l.slot)))
 	}
 	return err
+}
+
+// refusesPIN reports whether C_Login may have refused the PIN. What some tokens say of a
+// wrong one is no code for that, and the next try may be the last.
+func refusesPIN(err error) bool {
+	var c *callError
+	if !errors.As(err, &c) {
+		return false
+	}
+	switch c.code {
+	case p11.CKR_ARGUMENTS_BAD, p11.CKR_GENERAL_ERROR, p11.CKR_FUNCTION_FAILED:
+		return true
+	}
+	return classOf(err) == classPIN || c.code >= p11.CKR_VENDOR_DEFINED
 }
 
 // refuse notes that the PIN was refused, for good.
@@ -129,8 +153,8 @@ func (t *Token) refuse(why error) error {
 
 // triesLeft returns what the token says of further tries.
 func (t *Token) triesLeft(ctx context.Context, slot uint) string {
-	raw, err := do(ctx, t.desk, func() (p11.TokenInfo, error) {
-		t.desk.calling("C_GetTokenInfo")
+	raw, err := aside(ctx, t, func(w *worker) (p11.TokenInfo, error) {
+		w.calling("C_GetTokenInfo")
 		return t.module.lib.GetTokenInfo(slot)
 	})
 	switch {

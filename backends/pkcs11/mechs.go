@@ -61,7 +61,7 @@ func (k kek) wrappedSize(m format.Mech) int {
 
 // errBadAnswer is what a token said yes to, and did wrong.
 func errBadAnswer(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrFailed, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %s", errNonsense, fmt.Sprintf(format, args...))
 }
 
 // wrap wraps plain, keys.BoundSize bytes, and opens what came out again: a slot that
@@ -116,7 +116,7 @@ func (s *session) unwrap(k kek, m format.Mech, wrapped []byte) (plain []byte, er
 }
 
 // errReplacesIV is a token that makes IVs of its own, as some do in a FIPS mode.
-var errReplacesIV = fmt.Errorf("%w: the token replaces the IV by one of its own", ErrFailed)
+var errReplacesIV = fmt.Errorf("%w: the IV is replaced by one of its own", errNonsense)
 
 // seal encrypts with AES-GCM, and demands that iv was used as it is.
 func (s *session) seal(key object, iv, ad, plain []byte) ([]byte, error) {
@@ -169,7 +169,7 @@ func keyWrapMech(m format.Mech) []*p11.Mechanism {
 
 // wrapKey wraps plain, which becomes an object of the session for that.
 func (s *session) wrapKey(key object, m format.Mech, plain []byte) ([]byte, error) {
-	h, err := s.create(append(sessionSecret(), attribute(p11.CKA_VALUE, plain)))
+	h, err := s.create(append(s.sessionSecret(), attribute(p11.CKA_VALUE, plain)))
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (s *session) wrapKey(key object, m format.Mech, plain []byte) ([]byte, erro
 
 // unwrapKey makes an object of the session of wrapped and reads its value.
 func (s *session) unwrapKey(key object, m format.Mech, wrapped []byte) ([]byte, error) {
-	h, err := s.lib("C_UnwrapKey").UnwrapKey(s.handle, keyWrapMech(m), key, wrapped, sessionSecret())
+	h, err := s.lib("C_UnwrapKey").UnwrapKey(s.handle, keyWrapMech(m), key, wrapped, s.sessionSecret())
 	if err != nil {
 		return nil, s.failed(err)
 	}
@@ -196,12 +196,12 @@ func (s *session) unwrapKey(key object, m format.Mech, wrapped []byte) ([]byte, 
 }
 
 // sessionSecret is the template of a generic secret that is wrapped, or read.
-func sessionSecret() attributes {
+func (s *session) sessionSecret() attributes {
 	return attributes{
 		attribute(p11.CKA_CLASS, uint(p11.CKO_SECRET_KEY)),
 		attribute(p11.CKA_KEY_TYPE, uint(p11.CKK_GENERIC_SECRET)),
 		attribute(p11.CKA_TOKEN, false),
-		attribute(p11.CKA_PRIVATE, false),
+		attribute(p11.CKA_PRIVATE, s.login.pin),
 		attribute(p11.CKA_SENSITIVE, false),
 		attribute(p11.CKA_EXTRACTABLE, true),
 	}

@@ -68,7 +68,7 @@ func openModule(c *Config) (*module, error) {
 	}
 	modules.mu.Lock()
 	defer modules.mu.Unlock()
-	m := findModule(file)
+	m := findModule(c.Module, file)
 	if m == nil {
 		m = &module{path: c.Module, file: file, gate: newGate()}
 		modules.list = append(modules.list, m)
@@ -76,14 +76,19 @@ func openModule(c *Config) (*module, error) {
 	if m.users > 0 && m.args != c.InitArgs {
 		return nil, errors.New("it is in use with other initialization arguments")
 	}
-	m.args = c.InitArgs
+	if m.args != c.InitArgs {
+		m.ready.Store(false) // initialized with others, if it still is
+		m.args = c.InitArgs
+	}
 	m.users++
 	return m, nil
 }
 
-func findModule(file os.FileInfo) *module {
+// findModule finds the module of a file. One that was replaced is still what the loader
+// gives for its path.
+func findModule(path string, file os.FileInfo) *module {
 	for _, m := range modules.list {
-		if os.SameFile(m.file, file) {
+		if m.path == path || os.SameFile(m.file, file) {
 			return m
 		}
 	}
@@ -109,9 +114,9 @@ func checkModule(c *Config) (os.FileInfo, error) {
 	return file, nil
 }
 
-// close takes one user away. The last one finalizes the library, in w, if it is ours
-// and can be reached.
-func (m *module) close(ctx context.Context, w *worker) {
+// close takes one user away. The last one finalizes the library if it is ours and can be
+// reached. Each call may take as long as limit.
+func (m *module) close(ctx context.Context, limit time.Duration) {
 	modules.mu.Lock()
 	m.users--
 	modules.mu.Unlock()
@@ -122,6 +127,8 @@ func (m *module) close(ctx context.Context, w *worker) {
 		m.ready.Store(false) // so who comes next finalizes it first
 		return
 	}
+	w := newWorker(m.gate, limit, nil, nil)
+	defer w.dismiss()
 	_, _ = doInside(ctx, w, m.gate.leaveAlone, func() (none struct{}, err error) {
 		if m.used() { // again
 			return none, nil
@@ -137,23 +144,23 @@ func (m *module) used() bool {
 	return m.users > 0
 }
 
-// start initializes the library, in w, unless it is ready.
-func (m *module) start(o *op, w *worker) error {
+// start initializes the library unless it is ready.
+func (m *module) start(o *op, limit time.Duration) error {
 	if m.ready.Load() {
 		return nil
 	}
-	return m.restart(o, w, m.ready.Load)
+	return m.restart(o, limit, m.ready.Load)
 }
 
 // renew finalizes and initializes the library, which has failed, unless somebody did
 // since epoch seen.
-func (m *module) renew(o *op, w *worker, seen uint64) error {
-	return m.restart(o, w, func() bool { return m.ready.Load() && m.epoch.Load() != seen })
+func (m *module) renew(o *op, limit time.Duration, seen uint64) error {
+	return m.restart(o, limit, func() bool { return m.ready.Load() && m.epoch.Load() != seen })
 }
 
 // restart is alone inside the gate all the while, pause included: nobody else would get
 // anywhere.
-func (m *module) restart(o *op, w *worker, enough func() bool) error {
+func (m *module) restart(o *op, limit time.Duration, enough func() bool) error {
 	if err := m.gate.enterAlone(o.wait); err != nil {
 		return err
 	}
@@ -170,7 +177,12 @@ func (m *module) restart(o *op, w *worker, enough func() bool) error {
 		m.gate.leaveAlone()
 		return context.Cause(o.wait)
 	}
+	w := newWorker(m.gate, limit, nil, nil)
+	defer w.dismiss()
 	_, err := doInside(o.ctx, w, m.gate.leaveAlone, func() (none struct{}, err error) {
+		if !m.used() { // the last user closed it meanwhile
+			return none, errEnded
+		}
 		err = m.initialize(w)
 		m.last, m.pause = time.Now(), min(max(2*m.pause, minPause), maxPause, w.limit/4)
 		return none, err

@@ -9,8 +9,8 @@ import (
 
 	"github.com/coffer-backup/coffer/backends"
 	"github.com/coffer-backup/coffer/backends/pkcs11"
-	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/internal/tokentest"
 )
 
 func nssConfig(n *tokentest.NSSToken) pkcs11.Config {

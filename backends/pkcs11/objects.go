@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/big"
 	"strconv"
+	"strings"
 
 	p11 "github.com/miekg/pkcs11"
 )
@@ -91,13 +92,17 @@ func (r KeyRef) template(class uint) attributes {
 
 // text names the key for errors.
 func (r KeyRef) text() string {
-	switch {
-	case len(r.ID) == 0:
-		return "label " + strconv.Quote(r.Label)
-	case r.Label == "":
-		return fmt.Sprintf("id %x", r.ID)
+	var texts []string
+	if r.Label != "" {
+		texts = append(texts, "label "+strconv.Quote(r.Label))
 	}
-	return fmt.Sprintf("label %q and id %x", r.Label, r.ID)
+	if len(r.ID) > 0 {
+		texts = append(texts, fmt.Sprintf("id %x", r.ID))
+	}
+	if r.Type != "" {
+		texts = append(texts, "type "+r.Type)
+	}
+	return strings.Join(texts, " and ")
 }
 
 // A kek is a key in the token, which wraps, as s sees it.
@@ -108,17 +113,21 @@ type kek struct {
 
 // findKey returns the one key that fits ref.
 func (s *session) findKey(ref KeyRef) (kek, error) {
-	secret, err := s.find(ref.template(p11.CKO_SECRET_KEY))
-	if err != nil {
-		return kek{}, err
+	var secret, private []object
+	var err error
+	if ref.Type != TypePrivate {
+		if secret, err = s.find(ref.template(p11.CKO_SECRET_KEY)); err != nil {
+			return kek{}, err
+		}
 	}
-	private, err := s.find(ref.template(p11.CKO_PRIVATE_KEY))
-	if err != nil {
-		return kek{}, err
+	if ref.Type != TypeSecret {
+		if private, err = s.find(ref.template(p11.CKO_PRIVATE_KEY)); err != nil {
+			return kek{}, err
+		}
 	}
 	switch all := append(secret, private...); {
 	case len(all) > 1:
-		return kek{}, fmt.Errorf("%w: several keys have %s: name one by label and id", ErrKeyNotFound, ref.text())
+		return kek{}, fmt.Errorf("%w: several keys have %s, so give the id: %s", ErrKeyNotFound, ref.text(), s.keyNames(all))
 	case len(all) == 0:
 		return kek{}, s.noKey(ref)
 	case len(private) == 0:
@@ -139,7 +148,33 @@ func (s *session) noKey(ref KeyRef) error {
 	} else if !in {
 		return &callError{"C_FindObjects", p11.CKR_USER_NOT_LOGGED_IN}
 	}
-	return fmt.Errorf("%w: no key has %s; %s", ErrKeyNotFound, ref.text(), why)
+	there, err := s.find(KeyRef{}.template(p11.CKO_SECRET_KEY))
+	if err != nil {
+		return err
+	}
+	private, err := s.find(KeyRef{}.template(p11.CKO_PRIVATE_KEY))
+	if err != nil {
+		return err
+	}
+	if there = append(there, private...); len(there) > 0 {
+		why = "there is " + s.keyNames(there)
+	}
+	return fmt.Errorf("%w: no AES or RSA key has %s; %s", ErrKeyNotFound, ref.text(), why)
+}
+
+// keyNames lists keys, for errors.
+func (s *session) keyNames(all []object) string {
+	const limit = 8
+	var texts []string
+	for _, h := range all[:min(len(all), limit)] {
+		label, _ := s.attribute(h, p11.CKA_LABEL)
+		id, _ := s.attribute(h, p11.CKA_ID)
+		texts = append(texts, fmt.Sprintf("%.64q (id %.64x)", label, id))
+	}
+	if len(all) > limit {
+		texts = append(texts, "more")
+	}
+	return strings.Join(texts, ", ")
 }
 
 // aesKey checks that h is an AES-256 key. Tokens know AES of other lengths too.

@@ -50,11 +50,10 @@ func (t *Token) openSession(ctx context.Context, l *login, flags uint, pooled bo
 			<-t.permits
 		}
 	})
-	if !t.remember(s) {
-		s.end(ctx)
-		return nil, errEnded
-	}
 	_, err := do(ctx, s.worker, func() (none struct{}, err error) {
+		if !t.remember(s) {
+			return none, errEnded
+		}
 		if l.epoch != t.module.epoch.Load() {
 			// The slot may be that of another token by now.
 			return none, &callError{"C_OpenSession", p11.CKR_SLOT_ID_INVALID}
@@ -138,13 +137,14 @@ func (t *Token) acquire(o *op) (*session, error) {
 			continue
 		default:
 		}
+		jam := t.module.gate.jammed()
 		select {
 		case s := <-t.idle:
 			return s, nil
 		case t.permits <- struct{}{}:
 			return nil, nil
-		case <-t.module.gate.jammed():
-			return nil, t.module.gate.health()
+		case <-jam.begun:
+			return nil, jam.err
 		case <-t.closing:
 			return nil, errEnded
 		case <-o.wait.Done():

@@ -18,13 +18,13 @@ func List(ctx context.Context, c Config) ([]TokenInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer t.Close()
+	defer t.closeAfter(ctx)
 	var infos []TokenInfo
 	err = t.retry(ctx, "listing the tokens", func(o *op) error {
-		if err := t.module.start(o, t.desk); err != nil {
+		if err := t.module.start(o, t.config.timeout()); err != nil {
 			return err
 		}
-		all, err := do(o.ctx, t.desk, t.readSlots)
+		all, err := aside(o.ctx, t, t.readSlots)
 		if err != nil {
 			return err
 		}
@@ -50,16 +50,16 @@ type slotToken struct {
 
 // readSlots returns the tokens in all slots. One that cannot be read does not hide the
 // others.
-func (t *Token) readSlots() ([]slotToken, error) {
+func (t *Token) readSlots(w *worker) ([]slotToken, error) {
 	m := t.module
-	t.desk.calling("C_GetSlotList")
+	w.calling("C_GetSlotList")
 	ids, err := m.lib.GetSlotList(true)
 	if err != nil {
 		return nil, called("C_GetSlotList", err)
 	}
 	var all []slotToken
 	for _, id := range ids {
-		t.desk.calling("C_GetTokenInfo")
+		w.calling("C_GetTokenInfo")
 		raw, err := m.lib.GetTokenInfo(id)
 		if isCode(err, p11.CKR_TOKEN_NOT_PRESENT) || isCode(err, p11.CKR_TOKEN_NOT_RECOGNIZED) {
 			continue // an empty slot, or a card that is no token
@@ -71,7 +71,7 @@ func (t *Token) readSlots() ([]slotToken, error) {
 
 // findToken returns the one token that fits the Config.
 func (t *Token) findToken(ctx context.Context) (slotToken, error) {
-	all, err := do(ctx, t.desk, t.readSlots)
+	all, err := aside(ctx, t, t.readSlots)
 	if err != nil {
 		return slotToken{}, err
 	}
@@ -82,7 +82,7 @@ func (t *Token) findToken(ctx context.Context) (slotToken, error) {
 		case in.err != nil:
 			unread = in.err
 		case in.flags&p11.CKF_TOKEN_INITIALIZED == 0:
-		case t.config.fits(in.info):
+		case t.fits(in.info):
 			found = append(found, in)
 		default:
 			others = append(others, in)
@@ -97,6 +97,15 @@ func (t *Token) findToken(ctx context.Context) (slotToken, error) {
 		return slotToken{}, fmt.Errorf("%w: none has %s; there is %s, and a slot that cannot be read: %w", ErrTokenNotFound, t.config.text(), names(others), unread)
 	}
 	return slotToken{}, fmt.Errorf("%w: none has %s; there is %s", ErrTokenNotFound, t.config.text(), names(others))
+}
+
+// fits reports whether the token is the one that was opened, or may be. One of the same
+// label that took its place must not get its PIN.
+func (t *Token) fits(info TokenInfo) bool {
+	t.mu.Lock()
+	serial, opened := t.serial, t.opened
+	t.mu.Unlock()
+	return t.config.fits(info) && (!opened || info.Serial == serial)
 }
 
 // fits reports whether c may mean the token.

@@ -14,9 +14,9 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/coffer-backup/coffer/backends/pkcs11"
-	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/format"
 	"github.com/coffer-backup/coffer/internal/need"
+	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/keys"
 )
 

@@ -29,7 +29,6 @@ func (c *Config) timeout() time.Duration {
 type Token struct {
 	config  Config
 	module  *module
-	desk    *worker       // makes the calls that need no session
 	permits chan struct{} // one in it for each session of the pool
 	idle    chan *session // those of the pool that nobody uses
 	closing chan struct{} // closed by Close
@@ -59,7 +58,7 @@ func Open(ctx context.Context, c Config) (*Token, error) {
 		return err
 	})
 	if err != nil {
-		t.Close()
+		t.closeAfter(ctx)
 		return nil, err
 	}
 	return t, nil
@@ -76,7 +75,7 @@ func newToken(c Config) (*Token, error) {
 		n = defaultSessions
 	}
 	return &Token{
-		config: c, module: m, desk: newWorker(m.gate, c.timeout(), nil, nil),
+		config: c, module: m,
 		permits: make(chan struct{}, n), idle: make(chan *session, n),
 		closing: make(chan struct{}), loggingIn: make(chan struct{}, 1),
 		sessions: make(map[*session]bool), name: c.Module,
@@ -143,10 +142,25 @@ func (t *Token) Close() error {
 		ending.Go(func() { w.end(ctx); w.await(ctx) })
 	}
 	ending.Wait()
-	t.module.close(ctx, t.desk)
-	t.desk.end(ctx)
-	t.desk.await(ctx)
+	t.module.close(ctx, t.config.timeout())
 	return nil
+}
+
+// closeAfter is Close. If ctx has ended it waits for nothing.
+func (t *Token) closeAfter(ctx context.Context) {
+	if ctx.Err() != nil {
+		go t.Close()
+		return
+	}
+	t.Close()
+}
+
+// aside makes calls that need no session, in a worker that is there for nothing else:
+// one that is given up ends.
+func aside[T any](ctx context.Context, t *Token, fn func(w *worker) (T, error)) (T, error) {
+	w := newWorker(t.module.gate, t.config.timeout(), nil, nil)
+	defer w.dismiss()
+	return do(ctx, w, func() (T, error) { return fn(w) })
 }
 
 func (t *Token) remember(s *session) bool {
@@ -218,7 +232,7 @@ func (t *Token) mend(o *op, err error) (bool, error) {
 		return true, err
 	case classDevice:
 		t.faulty(err)
-		if err := t.module.renew(o, t.desk, o.epoch); err != nil {
+		if err := t.module.renew(o, t.config.timeout(), o.epoch); err != nil {
 			return false, fmt.Errorf("initializing the library anew: %w", err)
 		}
 		t.dropIdle()

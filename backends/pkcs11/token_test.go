@@ -15,8 +15,8 @@ import (
 
 	"github.com/coffer-backup/coffer/backends"
 	"github.com/coffer-backup/coffer/backends/pkcs11"
-	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/format"
+	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/keys"
 )
 

@@ -94,7 +94,7 @@ func (w *worker) start(j *job) {
 func (w *worker) check(j *job) {
 	w.gate.mu.Lock()
 	defer w.gate.mu.Unlock()
-	if j.done {
+	if j.done || j.late != nil {
 		return
 	}
 	in := w.in.Load()
@@ -102,19 +102,31 @@ func (w *worker) check(j *job) {
 		j.timer.Reset(rest)
 		return
 	}
-	j.left = true
+	j.left = true // or it was before, and is noticed now
 	j.late = w.gate.block(in.fn, w.limit)
 	w.lost.Store(true)
 	close(j.overdue)
 }
 
-// finish notes that j has its outcome, and reports whether somebody waits for it.
+// finish notes that j has its outcome, if somebody waits for it, and reports whether.
 func (w *worker) finish(j *job) (awaited bool) {
+	w.gate.mu.Lock()
+	defer w.gate.mu.Unlock()
+	if !j.left {
+		j.done = true
+		j.timer.Stop()
+	}
+	return j.done
+}
+
+// finishLate notes that j, for which nobody waits, has made its last call, and reports
+// whether one of its calls was overdue.
+func (w *worker) finishLate(j *job) (overdue bool) {
 	w.gate.mu.Lock()
 	defer w.gate.mu.Unlock()
 	j.done = true
 	j.timer.Stop()
-	return !j.left
+	return j.late != nil
 }
 
 // abandon notes that nobody waits for j any more. It returns false if j has its
@@ -160,13 +172,18 @@ func doInside[T any](ctx context.Context, w *worker, leave func(), fn func() (T,
 			clear(b) // it may be a key
 		}
 		w.release()
+		overdue := w.finishLate(j)
 		leave()
-		if j.late != nil {
+		if overdue {
 			w.gate.unblock()
 		}
 	}
+	jam := w.gate.jammed()
 	select {
 	case w.jobs <- j:
+	case <-jam.begun: // the worker may be what is overdue
+		leave()
+		return v, jam.err
 	case <-w.ended:
 		leave()
 		return v, errEnded
@@ -203,14 +220,17 @@ func (w *worker) end(ctx context.Context) {
 			return none, nil
 		})
 	}
-	w.stop.Do(func() { close(w.quit) })
+	w.dismiss()
 }
+
+// dismiss ends w, which holds nothing in the library, when it is idle.
+func (w *worker) dismiss() { w.stop.Do(func() { close(w.quit) }) }
 
 // await waits until w has ended, but not for a library that hangs.
 func (w *worker) await(ctx context.Context) {
 	select {
 	case <-w.ended:
-	case <-w.gate.jammed():
+	case <-w.gate.jammed().begun:
 	case <-ctx.Done():
 	}
 }

@@ -299,9 +299,12 @@ static CK_RV my_C_DecryptInit(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HA
 
 static CK_RV my_C_Decrypt(CK_SESSION_HANDLE h, CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *outn)
 {
+	struct rule r;
 	CK_RV rv;
 
 	ENTER(C_Decrypt);
+	if (take("C_Decrypt", "max", &r) && n > strtoul(r.arg, NULL, 0))
+		return CKR_GENERAL_ERROR;
 	rv = real->C_Decrypt(h, in, n, out, outn);
 	shortened("C_Decrypt", rv, out, outn);
 	return rv;
