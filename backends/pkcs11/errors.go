@@ -7,10 +7,10 @@ var (
 	// ErrPIN: the token refused the PIN, or is locked. It is not tried again.
 	ErrPIN = errors.New("the PIN was refused")
 	// ErrTokenNotFound: no token, or more than one, fits the Config.
-	ErrTokenNotFound = errors.New("token not found")
+	ErrTokenNotFound = errors.New("no usable token")
 	// ErrKeyNotFound: no key, or more than one, fits the KeyRef, or its check value is
 	// another one. No key is ever made because one was not found.
-	ErrKeyNotFound = errors.New("key not found in the token")
+	ErrKeyNotFound = errors.New("no usable key in the token")
 	// ErrKeyExists: GenerateKey never makes a second key of a name.
 	ErrKeyExists = errors.New("the token has a key of that name")
 	// ErrTimeout: the library did not answer in time. Until it does, the token is
@@ -24,7 +24,7 @@ var (
 // An Error says which token failed to do what.
 type Error struct {
 	Token string // its label and serial, or the module's path
-	Op    string // "wrapping", "C_Login", …
+	Op    string // what was asked for: "opening the token", "wrapping the file key", …
 	Code  uint   // the CKR value, 0 if there is none
 	Err   error  // one of the errors above, or another cause
 }

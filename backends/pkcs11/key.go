@@ -27,6 +27,7 @@ type Key struct {
 	mech  format.Mech
 	rsa   *rsa.PublicKey // nil: AES-256
 	known known
+	warn  []string
 
 	mu    sync.Mutex
 	login *login // in which at holds
@@ -64,6 +65,7 @@ func (k *Key) read(ctx context.Context) (at kek, err error) {
 	type facts struct {
 		at        kek
 		label, id []byte
+		warn      []string
 	}
 	err = k.token.retry(ctx, "finding the key", func(o *op) error {
 		return k.token.pooled(o, func(s *session) error {
@@ -74,10 +76,13 @@ func (k *Key) read(ctx context.Context) (at kek, err error) {
 				if f.label, err = s.attribute(f.at.handle, p11.CKA_LABEL); err != nil {
 					return f, err
 				}
-				f.id, err = s.attribute(f.at.handle, p11.CKA_ID)
+				if f.id, err = s.attribute(f.at.handle, p11.CKA_ID); err != nil {
+					return f, err
+				}
+				f.warn, err = s.keyWarnings(f.at)
 				return f, err
 			})
-			at, k.label, k.id, k.rsa = f.at, string(f.label), f.id, f.at.rsa
+			at, k.label, k.id, k.rsa, k.warn = f.at, string(f.label), f.id, f.at.rsa, f.warn
 			return err
 		})
 	})
@@ -207,6 +212,13 @@ func (k *Key) ID() []byte { return bytes.Clone(k.id) }
 
 // CheckValue returns what tells the key from others of its name.
 func (k *Key) CheckValue() CheckValue { return k.ref.Check }
+
+// Warnings tell, for people, what a key that GenerateKey made would not have: ways for it
+// to leave the token, or to undo what it wrapped.
+func (k *Key) Warnings() []string { return slices.Clone(k.warn) }
+
+// Format keeps every verb of fmt to what names the key.
+func (k *Key) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%v key %q", k.mech, k.label) }
 
 // SelfTest finds the key anew, and has it open something known and wrap something new.
 func (k *Key) SelfTest(ctx context.Context) error { return k.test(ctx, true) }

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -123,6 +124,9 @@ func TestFind(t *testing.T) {
 	one, err := token.Key(t.Context(), pkcs11.KeyRef{Label: "one"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if text := fmt.Sprintf("%v %+v %#v %s %x", one, one, one, one, one); strings.Contains(text, "0x") || !strings.HasPrefix(text, `aes-gcm key "one"`) {
+		t.Errorf("it is printed as %s", text)
 	}
 	check := one.CheckValue()
 	other := check

@@ -39,6 +39,7 @@ func (*Key) Label() string                  { return "" }
 func (*Key) ID() []byte                     { return nil }
 func (*Key) CheckValue() CheckValue         { return CheckValue{} }
 func (*Key) WithHints() keys.Recipient      { return nil }
+func (*Key) Warnings() []string             { return nil }
 func (*Key) SelfTest(context.Context) error { return errNoCgo }
 func (*Key) Wrap(context.Context, format.Core, *keys.FileKey) (format.Slot, error) {
 	return format.Slot{}, errNoCgo

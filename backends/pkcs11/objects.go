@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/big"
 	"strconv"
@@ -175,6 +176,26 @@ func (s *session) keyNames(all []object) string {
 		texts = append(texts, "more")
 	}
 	return strings.Join(texts, ", ")
+}
+
+// keyWarnings reads what the key may do besides wrapping. What a token does not tell is
+// not judged.
+func (s *session) keyWarnings(k kek) (warnings []string, err error) {
+	is := func(kind uint) bool {
+		value, e := s.attribute(k.handle, kind)
+		var c *callError
+		if errors.As(e, &c) && c.code != p11.CKR_ATTRIBUTE_TYPE_INVALID && err == nil {
+			err = e
+		}
+		return e == nil && isTrue(value)
+	}
+	if is(p11.CKA_EXTRACTABLE) {
+		warnings = append(warnings, "the key can leave the token: CKA_EXTRACTABLE is true")
+	}
+	if is(p11.CKA_DECRYPT) && (is(p11.CKA_WRAP) || is(p11.CKA_UNWRAP)) {
+		warnings = append(warnings, "the key may decrypt, and wrap or unwrap: who uses it for one can undo the other")
+	}
+	return warnings, err
 }
 
 // aesKey checks that h is an AES-256 key. Tokens know AES of other lengths too.

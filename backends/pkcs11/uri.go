@@ -25,7 +25,7 @@ import (
 type URI struct {
 	Config         // Module, InitArgs and what the token says of itself
 	Key     KeyRef // object, id, type, x-coffer-check
-	PINFile string // pin-source: an absolute path
+	PINFile string // pin-source: an absolute path, for the caller's Config.PIN to read
 }
 
 // The types of keys that wrap, in KeyRef.Type.
