@@ -39,7 +39,8 @@ type Backend interface {
 	// preferred suite first. It is empty if the backend cannot run here.
 	Suites() []format.Suite
 
-	// NewAEAD returns an AEAD for one goroutine. key is KeySize bytes; it is
+	// NewAEAD returns an AEAD for one goroutine. ctx holds for the life of the AEAD,
+	// whose calls may fail when it has ended. key is KeySize bytes; it is
 	// not kept or changed and may be erased after the call. The error wraps
 	// ErrUnavailable if suite is none of Suites.
 	NewAEAD(ctx context.Context, suite format.Suite, key []byte) (AEAD, error)

@@ -156,16 +156,36 @@ func (u *unlocker) findKey(h *format.Header) (*keys.FileKey, format.Slot, error)
 	return nil, format.Slot{}, nil
 }
 
+// A PolicyError says that there was a key for a slot which the options keep from being
+// tried. It is an ErrLimit.
+type PolicyError struct {
+	Kind      format.Kind // of the slot
+	Anonymous bool        // AllowAnonymous would let it be tried; else Accept would
+}
+
+func (e *PolicyError) Error() string {
+	if e.Anonymous {
+		return fmt.Sprintf("the slot of kind %v was not tried: anyone can have made it, and that is not allowed", e.Kind)
+	}
+	return fmt.Sprintf("the slot of kind %v was not tried: that kind is not accepted", e.Kind)
+}
+
+// Unwrap returns ErrLimit.
+func (e *PolicyError) Unwrap() error { return ErrLimit }
+
 // mayTry counts an attempt, and refuses it if it would pass a limit.
 func (u *unlocker) mayTry(slot format.Slot) bool {
-	limit := func(text string, args ...any) bool {
+	refuse := func(err error) bool {
 		if u.limited == nil {
-			u.limited = fmt.Errorf("%w: "+text, append([]any{ErrLimit}, args...)...)
+			u.limited = err
 		}
 		return false
 	}
+	limit := func(text string, args ...any) bool {
+		return refuse(fmt.Errorf("%w: "+text, append([]any{ErrLimit}, args...)...))
+	}
 	if len(u.opts.Accept) > 0 && !slices.Contains(u.opts.Accept, slot.Kind) {
-		return limit("a %v slot is of a kind that the caller does not accept", slot.Kind)
+		return refuse(&PolicyError{Kind: slot.Kind})
 	}
 	switch slot.Kind {
 	case format.KindPassphrase:
@@ -187,7 +207,7 @@ func (u *unlocker) mayTry(slot format.Slot) bool {
 		u.workKiB += work
 	case format.KindPKCS11, format.KindTink, format.KindHPKE:
 		if isPublic(slot) && !u.opts.AllowAnonymous && !u.onlyPublic() {
-			return limit("a %v slot is one that anyone can make, and the caller does not allow those", slot.Kind)
+			return refuse(&PolicyError{Kind: slot.Kind, Anonymous: true})
 		}
 		if slot.Kind == format.KindHPKE {
 			break

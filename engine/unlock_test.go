@@ -182,7 +182,8 @@ func TestRemoteAndPublicSlots(t *testing.T) {
 	}
 	n = 0
 	id := countingIdentity{format.KindHPKE, &n, keys.ErrNoMatch}
-	if _, err = both(t, c, []keys.Identity{id, testKey}, nil); !errors.Is(err, engine.ErrLimit) || n != 0 {
+	var refused *engine.PolicyError
+	if _, err = both(t, c, []keys.Identity{id, testKey}, nil); !errors.As(err, &refused) || *refused != (engine.PolicyError{Kind: format.KindHPKE, Anonymous: true}) || n != 0 {
 		t.Errorf("HPKE unasked: %d attempts, %v", n, err)
 	}
 	if _, err = both(t, c, []keys.Identity{id}, nil); !errors.Is(err, keys.ErrNoMatch) || n != 2 {
@@ -216,7 +217,8 @@ func TestAccept(t *testing.T) {
 	account := countingIdentity{format.KindAccount, &n, keys.ErrNoMatch}
 	for _, accept := range [][]format.Kind{{format.KindHPKE}, {format.KindPassphrase, format.KindTink}} {
 		_, err := both(t, c, []keys.Identity{account}, &engine.ReaderOptions{Accept: accept})
-		if !errors.Is(err, engine.ErrLimit) || n != 0 || !strings.Contains(fmt.Sprint(err), "account key") {
+		var refused *engine.PolicyError
+		if !errors.As(err, &refused) || *refused != (engine.PolicyError{Kind: format.KindAccount}) || !errors.Is(err, engine.ErrLimit) || n != 0 {
 			t.Errorf("%v: %d attempts, %v", accept, n, err)
 		}
 	}

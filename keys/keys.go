@@ -20,7 +20,7 @@
 // module keys/tink.
 //
 // Keys of this package are redacted by every verb of fmt, by log/slog and by
-// encoding/json; only AccountKey.Text gives digits. Erasing keys from memory is
+// encoding/json; only their Text and Bytes methods give them out. Erasing keys from memory is
 // best effort in Go: the runtime may have copied them.
 //
 // All types are safe for concurrent use once made.

@@ -92,7 +92,7 @@ func (b *bulk) NewAEAD(ctx context.Context, suite format.Suite, key []byte) (bac
 }
 
 func (b *bulk) newAEAD(ctx context.Context, key []byte) (*aead, error) {
-	a := &aead{token: b.token, secret: bytes.Clone(key)}
+	a := &aead{ctx: ctx, token: b.token, secret: bytes.Clone(key)}
 	if err := a.token.retry(ctx, "importing a key", a.connect); err != nil {
 		a.Close()
 		return nil, err
@@ -102,6 +102,7 @@ func (b *bulk) newAEAD(ctx context.Context, key []byte) (*aead, error) {
 
 // An aead has a session of its own, and keeps its key for when that is lost.
 type aead struct {
+	ctx    context.Context // ends its calls
 	token  *Token
 	secret []byte // nil: closed
 	in     []byte // nonce, associated data and message of the last call
@@ -155,7 +156,7 @@ func (a *aead) run(name string, call gcmCall, nonce, ad, message []byte) (result
 	if len(nonce) != backends.NonceSize {
 		return nil, fmt.Errorf("a nonce has %d bytes, not %d", backends.NonceSize, len(nonce))
 	}
-	err = a.token.retry(context.Background(), name, func(o *op) (err error) {
+	err = a.token.retry(a.ctx, name, func(o *op) (err error) {
 		if a.session == nil {
 			if err := a.connect(o); err != nil {
 				return err

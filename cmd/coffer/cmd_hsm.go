@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -27,10 +28,10 @@ key wraps the key of each container, and never leaves the token.
 }
 
 // required returns the token that --hsm or the environment names.
-func (h hsmFlags) required() (*tokenKey, error) {
-	t, err := h.orEnvironment().key()
+func (h hsmFlags) required(ctx context.Context) (*tokenKey, error) {
+	t, err := h.orEnvironment().key(ctx)
 	if err == nil && t == nil {
-		err = usagef("--hsm URI is missing: which token")
+		err = usagef("--hsm URI is missing, and $COFFER_HSM is not set: which token")
 	}
 	return t, err
 }
@@ -71,8 +72,8 @@ func parseMech(name string) (format.Mech, error) {
 
 // A hsmKeyObject is a key in a token with --json.
 type hsmKeyObject struct {
-	Type  string `json:"type"`
-	Token string `json:"token"`
+	Type string `json:"type"`
+	tokenRow
 	Mech  string `json:"mech"`
 	Label string `json:"label"`
 	ID    string `json:"id"`
@@ -83,11 +84,11 @@ type hsmKeyObject struct {
 }
 
 func (h hsmFlags) init(ctx context.Context, u *ui, mech format.Mech) error {
-	t, err := h.required()
+	t, err := h.required(ctx)
 	if err != nil {
 		return err
 	}
-	defer t.close()
+	defer t.close(ctx)
 	switch {
 	case !t.uri.Key.Check.IsZero():
 		return usagef("--hsm: x-coffer-check is of a key that exists: leave it out to make one")
@@ -107,10 +108,8 @@ func (h hsmFlags) init(ctx context.Context, u *ui, mech format.Mech) error {
 		return err
 	}
 	o := newHSMKeyObject(t.uri, info, key)
-	if !u.json {
-		u.note("made the %s key %s in token %s, serial %s", o.Mech, quoteName(o.Label), quoteName(info.Label), quoteName(info.Serial))
-		u.note("it cannot be exported: give backups a second key, such as an account key or a key in another token, or they are lost with this one.")
-	}
+	u.note("made the %s key %s in token %s, serial %s", o.Mech, quoteName(o.Label), quoteName(o.Token), quoteName(o.Serial))
+	u.warn("the key cannot be exported: give backups a second one, such as an account key or a key in another token, or they are lost with it")
 	return u.print(o, o.URI)
 }
 
@@ -120,7 +119,7 @@ func newHSMKeyObject(uri *pkcs11.URI, info pkcs11.TokenInfo, key *pkcs11.Key) hs
 	whole.Token, whole.Serial, whole.Manufacturer, whole.Model = info.Label, info.Serial, "", ""
 	whole.Key = pkcs11.KeyRef{Label: key.Label(), ID: key.ID(), Check: key.CheckValue()}
 	return hsmKeyObject{
-		Type: "hsm-key", Token: info.Label, Mech: key.Mech().String(), Label: key.Label(),
+		Type: "hsm-key", tokenRow: tokenRow{info.Label, info.Serial}, Mech: key.Mech().String(), Label: key.Label(),
 		ID: hex.EncodeToString(key.ID()), Check: key.CheckValue().String(), URI: whole.String(),
 	}
 }
@@ -131,7 +130,8 @@ func newHSMStatus(u *ui) *cobra.Command {
 		Use:   "status --hsm URI",
 		Short: "Show the tokens of a library, or one token and its key",
 		Long: `Show every token of the library, without logging in, if the URI names no token and no
-key; else the token that it names, the state of its PIN, and the key.
+key; else the token that it names, the state of its PIN, and the key, whose whole URI is
+shown. Without object and id that is the key which coffer would use, if there is one.
 
 ` + hsmHelp,
 		Args: cobra.NoArgs,
@@ -144,12 +144,13 @@ key; else the token that it names, the state of its PIN, and the key.
 }
 
 func (h hsmFlags) status(ctx context.Context, u *ui) error {
-	t, err := h.required()
+	t, err := h.required(ctx)
 	if err != nil {
 		return err
 	}
-	defer t.close()
-	tokens, err := pkcs11.List(ctx, t.uri.Config)
+	defer t.close(ctx)
+	// As openToken does.
+	tokens, err := orDone(ctx, func() ([]pkcs11.TokenInfo, error) { return pkcs11.List(ctx, t.uri.Config) })
 	if err != nil {
 		return err
 	}
@@ -165,7 +166,15 @@ func (h hsmFlags) status(ctx context.Context, u *ui) error {
 	if !t.named {
 		return nil
 	}
-	key, err := t.open(ctx) // it finds none or too many tokens, too
+	err = t.prepare(ctx, u) // it finds none or too many tokens, too
+	switch {
+	case errors.Is(err, pkcs11.ErrKeyNotFound) && !t.keyNamed:
+		u.warn("the URI has neither object nor id, and so names the key %s: %v", defaultObject, err)
+		return nil
+	case err != nil:
+		return err
+	}
+	key, err := t.open(ctx)
 	if err != nil {
 		return err
 	}

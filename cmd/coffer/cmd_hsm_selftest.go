@@ -34,39 +34,58 @@ mechanisms is not believed. Exit status 1 if the key does not work.
 }
 
 func (h hsmFlags) selfTest(ctx context.Context, u *ui) error {
-	t, err := h.required()
+	t, err := h.required(ctx)
 	if err != nil {
 		return err
 	}
-	defer t.close()
+	defer t.close(ctx)
 	token, err := t.openToken(ctx)
 	if err != nil {
 		return err
 	}
-	if err := listMechs(ctx, u, token); err != nil {
+	row, err := newTokenRow(ctx, token)
+	if err != nil {
 		return err
 	}
-	bulk, err := testBulk(ctx, token)
+	if err := row.listMechs(ctx, u, token); err != nil {
+		return err
+	}
+	bulk, err := row.testBulk(ctx, token)
 	if err != nil {
 		return err
 	}
 	if err := u.print(bulk, bulk.text()); err != nil {
 		return err
 	}
+	if err := t.prepare(ctx, u); err != nil {
+		return err
+	}
 	key, err := t.open(ctx)
 	if err != nil {
 		return err
 	}
-	o, err := testKey(ctx, key)
+	o, err := row.testKey(ctx, key)
 	if err != nil {
 		return err
 	}
 	return u.print(o, o.text())
 }
 
+// A tokenRow says in an object of --json which token it is about.
+type tokenRow struct {
+	Token  string `json:"token,omitempty"`
+	Serial string `json:"serial,omitempty"`
+}
+
+func newTokenRow(ctx context.Context, token *pkcs11.Token) (tokenRow, error) {
+	info, err := token.Info(ctx)
+	return tokenRow{info.Label, info.Serial}, err
+}
+
 // A mechObject is a way to wrap with --json.
 type mechObject struct {
-	Type   string `json:"type"`
+	Type string `json:"type"`
+	tokenRow
 	Mech   string `json:"mech"`
 	Proved bool   `json:"proved"`
 	Reason string `json:"reason,omitempty"` // why not
@@ -82,13 +101,13 @@ func (o mechObject) text() string {
 	return r.text()
 }
 
-func listMechs(ctx context.Context, u *ui, token *pkcs11.Token) error {
+func (r tokenRow) listMechs(ctx context.Context, u *ui, token *pkcs11.Token) error {
 	modes, err := token.Probe(ctx)
 	if err != nil {
 		return err
 	}
 	for _, m := range modes {
-		o := mechObject{Type: "hsm-mech", Mech: m.Mech.String(), Proved: m.Err == nil}
+		o := mechObject{Type: "hsm-mech", tokenRow: r, Mech: m.Mech.String(), Proved: m.Err == nil}
 		if m.Err != nil {
 			o.Reason = m.Err.Error()
 		}
@@ -101,11 +120,13 @@ func listMechs(ctx context.Context, u *ui, token *pkcs11.Token) error {
 
 // testBulk returns a row of "coffer backends". That the token refuses is no error, but
 // that it fails is one.
-func testBulk(ctx context.Context, token *pkcs11.Token) (backendObject, error) {
-	o := backendObject{Type: "backend", Name: "pkcs11", Suite: format.AES256GCM.String(), SelfTest: "refused"}
+func (r tokenRow) testBulk(ctx context.Context, token *pkcs11.Token) (backendObject, error) {
+	o := backendObject{Type: "backend", tokenRow: r, Name: "pkcs11", Suite: format.AES256GCM.String(), SelfTest: "refused"}
 	b, err := token.Bulk(ctx)
 	if err == nil {
-		return testSuite(ctx, b, format.AES256GCM)
+		o, err = testSuite(ctx, b, format.AES256GCM)
+		o.tokenRow = r
+		return o, err
 	}
 	if !errors.Is(err, backends.ErrUnavailable) {
 		return o, err
@@ -126,7 +147,8 @@ func (o backendObject) text() string {
 
 // keyTestObject says that a key works, with --json.
 type keyTestObject struct {
-	Type     string  `json:"type"`
+	Type string `json:"type"`
+	tokenRow
 	Label    string  `json:"label"`
 	Mech     string  `json:"mech"`
 	SelfTest string  `json:"self_test"`
@@ -141,7 +163,7 @@ func (o keyTestObject) text() string {
 }
 
 // testKey wraps, opens again, and measures both.
-func testKey(ctx context.Context, key *pkcs11.Key) (o keyTestObject, err error) {
+func (r tokenRow) testKey(ctx context.Context, key *pkcs11.Key) (o keyTestObject, err error) {
 	if err := key.SelfTest(ctx); err != nil {
 		return o, err
 	}
@@ -160,7 +182,7 @@ func testKey(ctx context.Context, key *pkcs11.Key) (o keyTestObject, err error) 
 	if string(again.Bytes()) != string(fk.Bytes()) {
 		return o, errors.New("what the key wrapped opens to another key")
 	}
-	o = keyTestObject{Type: "hsm-selftest", Label: key.Label(), Mech: key.Mech().String(), SelfTest: "passed"}
+	o = keyTestObject{Type: "hsm-selftest", tokenRow: r, Label: key.Label(), Mech: key.Mech().String(), SelfTest: "passed"}
 	o.Wrap, err = perSecondOf(func() error {
 		_, err := key.Wrap(ctx, core, fk)
 		return err

@@ -37,7 +37,7 @@ included. libzstd is in builds with cgo and without the tag purego. Decompressin
 done by klauspost/compress in every build.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			t, err := h.orEnvironment().key()
+			t, err := h.orEnvironment().key(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -51,6 +51,7 @@ done by klauspost/compress in every build.`,
 
 type backendObject struct {
 	Type     string  `json:"type"`
+	tokenRow         // of pkcs11
 	Name     string  `json:"name"`
 	Suite    string  `json:"suite,omitempty"`
 	SelfTest string  `json:"self_test"`
@@ -99,12 +100,16 @@ func listBackends(ctx context.Context, u *ui, t *tokenKey) error {
 
 // list shows the token as a backend, and how it wraps.
 func (k *tokenKey) list(ctx context.Context, u *ui) error {
-	defer k.close()
+	defer k.close(ctx)
 	token, err := k.openToken(ctx)
 	if err != nil {
 		return err
 	}
-	bulk, err := testBulk(ctx, token)
+	row, err := newTokenRow(ctx, token)
+	if err != nil {
+		return err
+	}
+	bulk, err := row.testBulk(ctx, token)
 	if err != nil {
 		return err
 	}
@@ -113,12 +118,12 @@ func (k *tokenKey) list(ctx context.Context, u *ui) error {
 		line += "\n" + visible(bulk.Reason)
 	}
 	if !u.json {
-		line += fmt.Sprintf("\n\nToken %s wraps the keys of containers:", quoteName(tokenName(k.uri)))
+		line += fmt.Sprintf("\n\nToken %s wraps the keys of containers:", quoteName(row.Token))
 	}
 	if err := u.print(bulk, line); err != nil {
 		return err
 	}
-	return listMechs(ctx, u, token)
+	return row.listMechs(ctx, u, token)
 }
 
 // testBackend returns a row for each suite of b, and the last failure.

@@ -172,7 +172,7 @@ func (p *public) text() string {
 	for i, s := range p.Slots {
 		r.add(fmt.Sprintf("slot %d", i+1), "%s", s.text())
 		if s.Writer != "" {
-			r.add("", "if it opens by this: written by %s", s.Writer)
+			r.add("", "%s", s.writer())
 		}
 	}
 	return r.text()

@@ -52,7 +52,7 @@ func (r *readFlags) list(ctx context.Context, u *ui, name string) error {
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.close(ctx)
 	if c.file != nil {
 		err = listFile(c, show)
 	} else {

@@ -44,7 +44,7 @@ func (r *readFlags) openStream(ctx context.Context, u *ui, name string, to *outp
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.close(ctx)
 	out, err := to.open(u, false)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (r *readFlags) restore(ctx context.Context, u *ui, name, dir string, opts *
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.close(ctx)
 	if c.file != nil && !c.file.IsArchive() {
 		return c.fault(archive.ErrNotArchive)
 	}

@@ -40,7 +40,7 @@ func (r *readFlags) verify(ctx context.Context, u *ui, name string) error {
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.close(ctx)
 	plain, err := c.content(ctx)
 	if err != nil {
 		return err

@@ -145,6 +145,9 @@ func (w *writeFlags) seal(ctx context.Context, u *ui, name string) error {
 	if err := w.out.claim(u, append(w.keys.files(), w.newKey, name)...); err != nil {
 		return err
 	}
+	if err := w.keys.hsm.checkInput(name); err != nil {
+		return err
+	}
 	in, err := openInput(ctx, name)
 	if err != nil {
 		return err
@@ -192,7 +195,7 @@ func (w *writeFlags) write(ctx context.Context, u *ui, isArchive bool, fill fill
 	ring, backend, err := w.loadKeys(ctx, u)
 	defer func() {
 		out.abort() // before what may wait for a token
-		ring.close()
+		ring.close(ctx)
 	}()
 	if err != nil {
 		return nil, err
@@ -274,7 +277,7 @@ func (w *writeFlags) checkKeys(ring *keyring, made bool) error {
 		return usagef("no reader would try %s at that cost: give fewer, or a lower --argon2", count(int64(n), "passphrase", "passphrases"))
 	}
 	if w.verify && !made && len(ring.with) == 0 {
-		return usagef("--verify reads the container back, so it needs a key that opens it: with recipients alone nothing here does")
+		return usagef("--verify reads the container back, and recipients alone do not open it: leave --verify out and use coffer verify where the secret key is, or give a key beside them")
 	}
 	return nil
 }

@@ -45,15 +45,18 @@ type openOptions struct {
 
 // open opens the container called name.
 func (r *readFlags) open(ctx context.Context, u *ui, name string, how openOptions) (*container, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	in, err := openInput(ctx, name)
+	if err := r.keys.hsm.checkInput(name); err != nil {
+		return nil, err
+	}
+	waiting, cancel := context.WithCancel(ctx)
+	in, err := openInput(waiting, name)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
 	c := &container{in: in, cancel: cancel}
-	if err := c.unlock(ctx, u, r, how); err != nil {
-		c.close()
+	if err := c.unlock(waiting, u, r, how); err != nil {
+		c.close(ctx)
 		return nil, err
 	}
 	c.tellWriter(u)
@@ -68,20 +71,11 @@ func (c *container) unlock(ctx context.Context, u *ui, r *readFlags, how openOpt
 	if err != nil {
 		return err
 	}
-	withheld := false
-	if c.ring.has(format.KindHPKE) || c.ring.has(format.KindPKCS11) {
-		slots, _ := c.in.slots() // what is wrong with them, the engine will say
-		withheld = r.policy.withholds(slots, c.ring)
-	}
 	opts := r.policy.options(&r.commonFlags, backend)
 	opts.OnCatalog = how.onCatalog
 	opts.Progress = u.onProgress(c.in.size)
-	err = c.try(ctx, opts, how)
-	if withheld && errors.Is(err, engine.ErrLimit) {
-		err = &anonymousError{err}
-	}
-	if err != nil {
-		return c.fault(noMatch(err, c.ring.with))
+	if err := c.try(ctx, opts, how); err != nil {
+		return c.fault(refused(noMatch(r.backend.orWithout(err), c.ring.with)))
 	}
 	return nil
 }
@@ -146,13 +140,14 @@ func (c *container) warnings(u *ui) {
 	}
 }
 
-func (c *container) close() {
+// close waits for the token until ctx ends.
+func (c *container) close(ctx context.Context) {
 	c.cancel()
 	if c.file != nil {
 		_ = c.file.Close()
 	}
 	c.in.close()
-	c.ring.close()
+	c.ring.close(ctx)
 }
 
 // content is the plaintext of a container. That one copy of the header is damaged

@@ -104,12 +104,10 @@ func advice(err error) string {
 		return "give the --context that the container was made with, or none if it was made without"
 	case errors.Is(err, engine.ErrDamagedCopy):
 		return "restore it or copy it by coffer open and coffer seal while the other copy is good"
-	case isAs[*anonymousError](err):
-		return "use --allow-anonymous if you know otherwise who wrote it"
 	case errors.Is(err, pkcs11.ErrPIN):
-		return "it was tried once, and is not tried again: a token locks after a few wrong ones, see coffer hsm status"
-	case errors.Is(err, pkcs11.ErrKeyNotFound):
-		return "coffer hsm status shows what is there, coffer hsm init makes a key"
+		return pinAdvice(err)
+	case errors.Is(err, pkcs11.ErrKeyExists):
+		return "coffer hsm status with the same URI prints the URI to use"
 	case errors.Is(err, pkcs11.ErrTimeout):
 		return "--hsm-timeout sets how long to wait"
 	case errors.Is(err, keys.ErrNoMatch):
@@ -120,6 +118,30 @@ func advice(err error) string {
 		return "the disk is full"
 	}
 	return ""
+}
+
+// What a token may say of a PIN besides that it is wrong (PKCS #11, CK_RV).
+const (
+	ckrPINExpired        = 0xa3
+	ckrPINLocked         = 0xa4
+	ckrPINNotInitialized = 0x102
+)
+
+func pinAdvice(err error) string {
+	var e *pkcs11.Error
+	code := uint(0)
+	if errors.As(err, &e) {
+		code = e.Code
+	}
+	switch code {
+	case ckrPINLocked:
+		return "the token is locked, for the right PIN too, until its security officer unlocks it"
+	case ckrPINExpired:
+		return "change it with the token's own tool"
+	case ckrPINNotInitialized:
+		return "the token's security officer has to set one"
+	}
+	return "it was tried once, and is not tried again: a token locks after a few wrong ones, see coffer hsm status"
 }
 
 func exitHelp() string {

@@ -54,7 +54,7 @@ func TestClassify(t *testing.T) {
 		{wrap(&pkcs11.Error{Token: "t", Op: "finding the key", Err: pkcs11.ErrKeyNotFound}), statusFailed},
 		{wrap(&pkcs11.Error{Token: "t", Op: "wrapping", Err: pkcs11.ErrTimeout}), statusFailed},
 		{wrap(&pkcs11.Error{Token: "t", Op: "asking for the PIN", Err: usagef("no terminal")}), statusUsage},
-		{&anonymousError{wrap(engine.ErrLimit)}, statusFailed},
+		{wrap(&engine.PolicyError{Kind: format.KindHPKE, Anonymous: true}), statusFailed},
 		{headErr, statusDamaged},
 		{wrap(engine.ErrAuth), statusDamaged},
 		{wrap(engine.ErrTruncated), statusDamaged},

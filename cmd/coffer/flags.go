@@ -80,7 +80,17 @@ func (c *commonFlags) chosen(ctx context.Context, ring *keyring) (backends.Backe
 	case ring.token == nil:
 		return nil, usagef("--backend pkcs11 computes in a token: name it with --hsm")
 	}
-	return ring.token.bulk(ctx)
+	b, err := ring.token.bulk(ctx)
+	return b, c.backend.orWithout(err)
+}
+
+// orWithout adds to an error what to do about a token that does not compute. Its key is
+// another matter.
+func (c backendChoice) orWithout(err error) error {
+	if c.inToken && errors.Is(err, backends.ErrUnavailable) {
+		return fmt.Errorf("%w: leave --backend pkcs11 out, and the token's key is used all the same", err)
+	}
+	return err
 }
 
 func parseWorkers(s string) (int, error) {

@@ -15,10 +15,10 @@ import (
 	"testing"
 
 	"github.com/coffer-backup/coffer/archive"
-	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
 	"github.com/coffer-backup/coffer/internal/need"
+	"github.com/coffer-backup/coffer/internal/tokentest"
 	"github.com/coffer-backup/coffer/keys"
 )
 

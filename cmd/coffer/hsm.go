@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -24,16 +20,30 @@ const hsmHelp = `The URI (RFC 7512) names the token's library, the token and the
 
   'pkcs11:token=backups;object=coffer?module-path=/usr/lib/softhsm/libsofthsm2.so'
 
-"coffer hsm init" prints the whole of it. The PIN is read from --hsm-pin-file, from
---hsm-pin-fd or from the URI's pin-source, else the terminal is asked. A wrong one is
-never tried again. No container can say what library to load or which token to open.`
+"coffer hsm init" prints the whole of it. Values are percent-encoded. Its attributes:
+
+  token, serial, manufacturer, model   what the token says of itself
+  object, id, type      the key: its label, its id, secret-key or private;
+                        without object and id it is the one with the label coffer
+  module-path           the absolute path of the library
+  pin-source            the absolute path of a file with the PIN
+  x-coffer-check        the key's check value, which "coffer hsm init" prints
+  x-coffer-init-args    what the library is initialized with. That of NSS, whose database
+                        is in /db, wants configdir='sql:/db' certPrefix='' keyPrefix=''
+                        secmod='secmod.db' flags= and so:
+  x-coffer-init-args=configdir='sql:/db'%20certPrefix=''%20keyPrefix=''%20secmod='secmod.db'%20flags=
+
+The PIN is read from --hsm-pin-file, from --hsm-pin-fd or from the URI's pin-source, else
+the terminal is asked. A wrong one is never tried again. No container can say what library
+to load or which token to open.
+
+Tokens need a build with cgo. The library is code in this process: if it crashes, so does
+the command, with exit status 2 and Go's report on stderr instead of an error message. No
+output appears under its name then.`
 
 // defaultObject is the label of the key in a token if the URI has neither a label nor
 // an id.
 const defaultObject = "coffer"
-
-// maxPINFile is longer than any token's PIN, with a line end.
-const maxPINFile = 1024
 
 // hsmFlags say which token, and how to open it.
 type hsmFlags struct {
@@ -46,19 +56,11 @@ type hsmFlags struct {
 func (h *hsmFlags) register(fs *pflag.FlagSet) {
 	// The text is parsed later: the message of a flag that is refused quotes its
 	// value, and somebody may try to give a PIN in it.
-	fs.StringVar(&h.uri, "hsm", "", "`URI` of a key in a PKCS#11 token, see coffer hsm --help ($COFFER_HSM)")
+	fs.StringVar(&h.uri, "hsm", "", "`URI` of a key in a PKCS#11 token, with token, serial, object, id, type, module-path, pin-source, x-coffer-check and x-coffer-init-args, see coffer hsm --help; needs a build with cgo ($COFFER_HSM)")
 	fs.StringVar(&h.pinFile, "hsm-pin-file", "", "`FILE` with the token's PIN ($COFFER_HSM_PIN_FILE, for $COFFER_HSM)")
 	h.pinFD = -1
-	parsedVar(fs, &h.pinFD, "hsm-pin-fd", "N", "", "open file descriptor to read the token's PIN from", parseDescriptor)
-	fs.DurationVar(&h.timeout, "hsm-timeout", 10*time.Second, "how long one call of the token's library may take")
-}
-
-func parseDescriptor(s string) (int, error) {
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 0 {
-		return -1, errors.New("want the number of an open file descriptor")
-	}
-	return n, nil
+	parsedVar(fs, &h.pinFD, "hsm-pin-fd", "N", "", "inherited file descriptor to read the token's PIN from, as in --hsm-pin-fd 3 3<pinfile", parseDescriptor)
+	fs.DurationVar(&h.timeout, "hsm-timeout", 10*time.Second, "`DURATION` that one call of the token's library may take")
 }
 
 // orEnvironment returns h, or with the token of the environment if h has none.
@@ -86,8 +88,9 @@ func (h hsmFlags) files() []string {
 }
 
 // key returns the key in the token, neither of which is looked for yet, or nil if
-// there is no --hsm.
-func (h hsmFlags) key() (*tokenKey, error) {
+// there is no --hsm. What is in a descriptor is read now: a library that is loaded
+// later may open others, and close them.
+func (h hsmFlags) key(ctx context.Context) (*tokenKey, error) {
 	switch {
 	case h.uri == "" && (h.pinFile != "" || h.pinFD >= 0):
 		return nil, usagef("a PIN is given, but no --hsm")
@@ -105,92 +108,21 @@ func (h hsmFlags) key() (*tokenKey, error) {
 	if err != nil {
 		return nil, usagef("--hsm: %w", err)
 	}
-	c, k := &uri.Config, &uri.Key
-	named := c.Token+c.Serial+c.Manufacturer+c.Model+k.Label+string(k.ID) != ""
-	if k.Label == "" && len(k.ID) == 0 {
-		k.Label = defaultObject
+	t := &tokenKey{uri: uri, pin: &pinSource{flags: h, uri: uri}}
+	t.keyNamed = uri.Key.Label != "" || len(uri.Key.ID) > 0
+	t.named = t.keyNamed || uri.Token+uri.Serial+uri.Manufacturer+uri.Model != ""
+	if !t.keyNamed {
+		uri.Key.Label = defaultObject
 	}
-	pin := &pinSource{flags: h, uri: uri}
-	uri.Timeout, uri.PIN = h.timeout, pin.get
-	return &tokenKey{uri: uri, named: named, pin: pin}, nil
-}
-
-// A pinSource reads the PIN once: it may come through a pipe or from a person, and
-// the token may have to be opened again after a failure.
-type pinSource struct {
-	flags hsmFlags
-	uri   *pkcs11.URI
-
-	mu  sync.Mutex
-	pin []byte
-}
-
-// get returns a copy, which the caller erases.
-func (p *pinSource) get(ctx context.Context) (pin []byte, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.pin == nil {
-		if p.pin, err = p.flags.readPIN(ctx, p.uri); err != nil {
+	uri.Timeout, uri.PIN = h.timeout, t.pin.get
+	if h.pinFD >= 0 {
+		pin, err := t.pin.get(ctx)
+		if err != nil {
 			return nil, err
 		}
+		clear(pin)
 	}
-	return bytes.Clone(p.pin), nil
-}
-
-func (p *pinSource) erase() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	clear(p.pin)
-	p.pin = nil
-}
-
-func (h hsmFlags) readPIN(ctx context.Context, uri *pkcs11.URI) ([]byte, error) {
-	path := cmp.Or(h.pinFile, uri.PINFile)
-	what := "PIN file " + quoteName(path)
-	read := func() ([]byte, error) { return readLimited("PIN file", path, maxPINFile) }
-	switch {
-	case h.pinFD >= 0:
-		what = fmt.Sprintf("--hsm-pin-fd %d", h.pinFD)
-		read = func() ([]byte, error) { return readDescriptor(h.pinFD) }
-	case path == "":
-		return askPIN(ctx, uri)
-	}
-	text, err := orDone(ctx, read)
-	if err != nil {
-		return nil, err
-	}
-	pin := trimLineEnd(text)
-	switch {
-	case len(pin) == 0:
-		return nil, usagef("%s: the PIN is empty", what)
-	case len(text) > maxPINFile:
-		return nil, usagef("%s: longer than %d bytes: that is no PIN", what, maxPINFile)
-	}
-	return pin, nil
-}
-
-func askPIN(ctx context.Context, uri *pkcs11.URI) ([]byte, error) {
-	pin, err := askSecret(ctx, fmt.Sprintf("PIN of token %s: ", quoteName(tokenName(uri))))
-	switch {
-	case errors.Is(err, errNoTerminal):
-		return nil, usagef("the token wants a PIN, and %w: use --hsm-pin-file or --hsm-pin-fd", err)
-	case err == nil && len(pin) == 0:
-		return nil, usagef("the PIN is empty: the token was not asked")
-	}
-	return pin, err
-}
-
-func readDescriptor(fd int) ([]byte, error) {
-	f := os.NewFile(uintptr(fd), "PIN")
-	if f == nil {
-		return nil, usagef("--hsm-pin-fd %d: there is no such descriptor", fd)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxPINFile+1))
-	if err != nil {
-		return nil, usagef("--hsm-pin-fd %d: %w", fd, err)
-	}
-	return b, nil
+	return t, nil
 }
 
 // tokenName is what a URI calls its token, for people.
@@ -207,9 +139,10 @@ func tokenName(uri *pkcs11.URI) string {
 // first needed, once: another key that opens a container needs no token. It is a
 // Recipient and an Identity.
 type tokenKey struct {
-	uri   *pkcs11.URI
-	named bool // the URI named a token or a key
-	pin   *pinSource
+	uri      *pkcs11.URI
+	named    bool // the URI named a token or a key
+	keyNamed bool // it named the key
+	pin      *pinSource
 
 	mu       sync.Mutex
 	token    *pkcs11.Token
@@ -231,6 +164,20 @@ func (k *tokenKey) open(ctx context.Context) (*pkcs11.Key, error) {
 		k.found, k.foundErr = token.Key(ctx, k.uri.Key)
 	}
 	return k.found, k.foundErr
+}
+
+// prepare looks for the key before something is made with it, and tells what is wrong
+// with it although it works.
+func (k *tokenKey) prepare(ctx context.Context, u *ui) error {
+	key, err := k.open(ctx)
+	if errors.Is(err, pkcs11.ErrKeyNotFound) && k.uri.Key.Check.IsZero() {
+		return fmt.Errorf("%w; if it was never made, coffer hsm init makes it", err)
+	} else if err != nil {
+		return err
+	}
+	// WARN
+	_ = key
+	return nil
 }
 
 // openToken returns the token, without a key.
@@ -284,11 +231,13 @@ func (k *tokenKey) failure() error {
 	return k.failed
 }
 
-func (k *tokenKey) close() {
+// close waits for the library no longer than the command: when ctx has ended there is
+// an error to tell.
+func (k *tokenKey) close(ctx context.Context) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.token != nil {
-		_ = k.token.Close()
+		_, _ = orDone(ctx, func() (struct{}, error) { return struct{}{}, k.token.Close() })
 	}
 	k.pin.erase()
 }

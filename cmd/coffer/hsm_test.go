@@ -186,10 +186,10 @@ func TestBulkAborts(t *testing.T) {
 	p.noTemps()
 }
 
-// A library that hangs does not keep a command that was told to end.
+// A library that hangs does not keep a command that was told to end, nor what it says.
 func TestInterruptedToken(t *testing.T) {
 	p := newTokenPlace(t)
-	interrupt := func(what string, c *exec.Cmd) {
+	interrupt := func(what string, c *exec.Cmd, said *bytes.Buffer, want string) {
 		t.Helper()
 		start := time.Now()
 		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
@@ -199,16 +199,21 @@ func TestInterruptedToken(t *testing.T) {
 		if code, took := c.ProcessState.ExitCode(), time.Since(start); code != exitInterrupted || took > grace+time.Second {
 			t.Errorf("%s: exit status %d after %v", what, code, took)
 		}
+		if said.String() != want {
+			t.Errorf("%s: it says %q", what, said)
+		}
 	}
 	for _, fn := range []string{"C_Initialize", "C_Login", "C_EncryptInit"} {
 		p.shim.Set(fn + " hang")
 		before := p.shim.Calls(fn)
-		c := p.place.cmd(append([]string{"seal", "-o", "fresh", "k"}, p.flags()...)...)
+		c := p.place.cmd(append([]string{"seal", "--json", "-o", "fresh", "k"}, p.flags()...)...)
+		var stdout bytes.Buffer
+		c.Stdout = &stdout
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
 		waitFor(t, fn, func() bool { return p.shim.Calls(fn) > before })
-		interrupt(fn, c)
+		interrupt(fn, c, &stdout, `{"type":"error","code":130,"class":"interrupted","message":"interrupted"}`+"\n")
 		p.noTemps()
 		if _, err := os.Lstat(p.path("fresh")); err == nil {
 			t.Errorf("%s: there is a file", fn)
@@ -221,7 +226,7 @@ func TestInterruptedToken(t *testing.T) {
 	p.shim.Set("C_Encrypt hang")
 	go func() { _, _ = io.CopyN(b.stdin, newTextReader(bulkHalf), bulkHalf) }()
 	waitFor(t, "C_Encrypt", func() bool { return p.shim.Calls("C_Encrypt") > before })
-	interrupt("bulk", b.cmd)
+	interrupt("bulk", b.cmd, &b.stderr, "coffer: interrupted\n")
 	b.wantOld()
 	p.works()
 }
@@ -248,6 +253,14 @@ func TestWrongPINOnce(t *testing.T) {
 			t.Errorf("%s: the PIN was given %d times", args, n)
 		}
 	}
+	for code, want := range map[string]string{"PIN_LOCKED": "security officer unlocks it", "PIN_EXPIRED": "change it with the token's own tool"} {
+		p.shim.Set("C_Login " + code)
+		rc, stderr := status(t, p.cmd("open", "--hsm", p.hsm, "--hsm-pin-file", "pin", "c"))
+		if rc != statusNoKey.code || !strings.Contains(stderr, want) || strings.Contains(stderr, "tried once") {
+			t.Errorf("%s: exit status %d\n%s", code, rc, stderr)
+		}
+	}
+	p.shim.Clear()
 	// Another key opens it all the same, and the failure is told.
 	code, stderr := status(t, p.cmd("verify", "--hsm", p.hsm, "--hsm-pin-file", "wrong", "--passphrase-command", "echo sesame", "c"))
 	if code != 0 || !strings.Contains(stderr, "another key opened it, as the token could not: ") {
@@ -304,9 +317,12 @@ func TestHSMObjects(t *testing.T) {
 			t.Errorf("%s: exit status %d\n%s", args, code, stderr)
 		}
 		for line := range strings.Lines(stdout.String()) {
-			var o struct{ Type string }
+			var o struct{ Type, Token, Serial string }
 			if err := json.Unmarshal([]byte(line), &o); err != nil || o.Type == "" {
 				t.Errorf("%s: %q: %v", args, line, err)
+			}
+			if strings.HasPrefix(o.Type, "hsm-") && (o.Token != p.Label || o.Serial == "") {
+				t.Errorf("%s: %q names no token", args, line)
 			}
 			types[o.Type]++
 		}

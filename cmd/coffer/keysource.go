@@ -19,7 +19,7 @@ Writing makes a slot for each, and for each --recipient, of which any one opens 
 container; reading tries them all. Without these flags COFFER_KEY_FILE, COFFER_HSM,
 COFFER_TINK_KEYSET, COFFER_PASSPHRASE_FILE, COFFER_PASSPHRASE_COMMAND and, for
 writing, COFFER_RECIPIENTS_FILE are used, and without those the terminal is asked.
-Keys, passphrases and PINs are never arguments.`
+Keys, passphrases and PINs are never arguments. Tokens (--hsm) need a build with cgo.`
 
 // A key both wraps the file key of a new container and opens one.
 type key interface {
@@ -49,9 +49,9 @@ func (r *keyring) has(kind format.Kind) bool {
 	return slices.ContainsFunc(r.with, func(id keys.Identity) bool { return id.Kind() == kind })
 }
 
-func (r *keyring) close() {
+func (r *keyring) close(ctx context.Context) {
 	if r != nil && r.token != nil {
-		r.token.close()
+		r.token.close(ctx)
 	}
 }
 
@@ -104,7 +104,7 @@ func (k *keyFlags) orEnvironment() *keyFlags {
 		keyFiles:           one("COFFER_KEY_FILE"),
 		recipientsFiles:    one("COFFER_RECIPIENTS_FILE"),
 		hsm:                k.hsm.orEnvironment(),
-		tink:               tinkFlags{keyset: os.Getenv("COFFER_TINK_KEYSET"), kek: k.tink.kek},
+		tink:               k.tink.orEnvironment(),
 		passphraseFiles:    one("COFFER_PASSPHRASE_FILE"),
 		passphraseCommands: one("COFFER_PASSPHRASE_COMMAND"),
 	}
@@ -136,7 +136,7 @@ func (k *keyFlags) read(ctx context.Context, u *ui, cost format.PassphraseParams
 		return nil, err
 	}
 	ring.to = append(ring.to, public...)
-	token, err := k.hsm.key()
+	token, err := k.hsm.key(ctx)
 	if err != nil {
 		return nil, err
 	} else if token != nil {
@@ -180,7 +180,7 @@ func (k *keyFlags) forWriting(ctx context.Context, u *ui, cost format.Passphrase
 		ring.add(p)
 	}
 	if ring.token != nil {
-		_, err = ring.token.open(ctx)
+		err = ring.token.prepare(ctx, u)
 	}
 	return ring, err
 }
@@ -208,11 +208,17 @@ func (k *keyFlags) forReading(ctx context.Context, u *ui, in *input, accepted fu
 				kinds = append(kinds, s.Kind)
 			}
 		}
+		if len(kinds) == 0 {
+			return nil, in.fault(refusedAll(slots))
+		}
 	default:
 		return ring, nil
 	}
 	asked, err := askForSlots(ctx, kinds)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoTerminal) && !k.prompt:
+		return nil, cannotAsk(kinds, " and "+errNoTerminal.Error())
+	case err != nil:
 		return nil, k.withoutTerminal(err)
 	}
 	ring.add(asked...)
@@ -227,7 +233,7 @@ func (k *keyFlags) withoutTerminal(err error) error {
 	case k.prompt:
 		return usagef("--passphrase: %w: use --passphrase-file or --passphrase-command", err)
 	}
-	return usagef("no key was given and %w: use --key-file, --passphrase-file or --passphrase-command", err)
+	return usagef("no key was given and %w: use --key-file, --recipients-file, --hsm, --tink-keyset, --passphrase-file or --passphrase-command", err)
 }
 
 // noMatch adds to keys.ErrNoMatch why the keys may be other ones than they should be.

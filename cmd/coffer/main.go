@@ -29,14 +29,18 @@ func run() int {
 	// may be a temporary file to remove.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
+	u := newUI(os.Stdout, os.Stderr)
 	inTime := context.AfterFunc(ctx, func() {
 		stop() // a second signal kills
 		time.Sleep(grace)
+		// It may be the output that hangs.
+		last, cancel := context.WithTimeout(context.Background(), grace/8)
+		defer cancel()
+		_, _ = orDone(last, func() (struct{}, error) { u.error(errInterrupted); return struct{}{}, nil })
 		os.Exit(exitInterrupted)
 	})
 	defer inTime()
 
-	u := newUI(os.Stdout, os.Stderr)
 	// What fails before the command starts is about the command line.
 	started := false
 	root := newRoot(u, &started)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +11,6 @@ import (
 	"github.com/coffer-backup/coffer/backends"
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
-	"github.com/coffer-backup/coffer/keys"
 )
 
 const acceptHelp = `Who wrote it: whoever has the key of a slot can write a container that opens by it. The
@@ -35,7 +35,7 @@ var slotKinds = []slotKind{
 	{format.KindHPKE, "recipient", "--key-file with the recipient's secret key"},
 }
 
-// kindName returns the name of a kind that opened a container.
+// kindName returns the name of a kind that opened or may open a container.
 func kindName(kind format.Kind) string {
 	for _, k := range slotKinds {
 		if k.kind == kind {
@@ -86,18 +86,27 @@ func (p *readPolicy) options(common *commonFlags, b backends.Backend) *engine.Re
 	return opts
 }
 
-// withholds reports whether the policy keeps one of the keys from one of the slots
-// because anyone can have made it: the engine's rule, which does not know what to advise.
-func (p *readPolicy) withholds(slots []format.Slot, ring *keyring) bool {
-	recipientsOnly := !slices.ContainsFunc(ring.with, func(id keys.Identity) bool { return id.Kind() != format.KindHPKE })
-	return !p.allowAnonymous && !recipientsOnly && slices.ContainsFunc(slots, func(s format.Slot) bool {
-		return isPublic(s) && ring.has(s.Kind) && p.accepts(s.Kind)
-	})
+// refused says by its flag which policy kept a key from a slot, if err is that. The
+// status is that of a failure, not of wrong usage: it is the container that is another
+// one than was expected.
+func refused(err error) error {
+	var policy *engine.PolicyError
+	switch {
+	case !errors.As(err, &policy):
+		return err
+	case policy.Anonymous:
+		return fmt.Errorf("its %s slot, which this key may open, is of a sort that anyone can have made: use --allow-anonymous if you know otherwise who wrote it", kindName(policy.Kind))
+	}
+	return fmt.Errorf("--accept leaves out %s, whose slot this key may open", kindName(policy.Kind))
 }
 
-// An anonymousError says that a slot which anyone can have made was not tried, though
-// there was a key for it.
-type anonymousError struct{ err error }
-
-func (e *anonymousError) Error() string { return e.err.Error() }
-func (e *anonymousError) Unwrap() error { return e.err }
+// refusedAll is for a container of whose slots --accept leaves none.
+func refusedAll(slots []format.Slot) error {
+	var names []string
+	for _, s := range slots {
+		if name := kindName(s.Kind); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return fmt.Errorf("--accept leaves out %s: the container has no other slots", strings.Join(names, ", "))
+}

@@ -104,24 +104,21 @@ func askForSlots(ctx context.Context, slots []format.Kind) ([]key, error) {
 		}
 		return []key{p}, nil
 	}
-	return nil, cannotAsk(slots)
+	return nil, cannotAsk(slots, "")
 }
 
-// cannotAsk says what opens slots for which nobody can be asked.
-func cannotAsk(slots []format.Kind) error {
+// cannotAsk says what opens slots for which nobody can be asked, and why not.
+func cannotAsk(slots []format.Kind, why string) error {
 	var ways []string
 	for _, k := range slotKinds {
 		if slices.Contains(slots, k.kind) {
 			ways = append(ways, fmt.Sprintf("%s (%v)", k.flag, k.kind))
 		}
 	}
-	switch {
-	case len(slots) == 0:
-		return usagef("the container has no slot of a kind that --accept names")
-	case len(ways) == 0:
+	if len(ways) == 0 {
 		return fmt.Errorf("%w: this program knows nothing that opens the container: %v", keys.ErrNoMatch, slots)
 	}
-	return usagef("no key was given: the container is opened by %s", strings.Join(ways, ", or by "))
+	return usagef("no key was given%s: the container is opened by %s", why, strings.Join(ways, ", or by "))
 }
 
 // keyOrPassphrase takes text for a key if it is one, and for a passphrase too: it

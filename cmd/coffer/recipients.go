@@ -1,12 +1,21 @@
 package main
 
-import "github.com/coffer-backup/coffer/keys"
+import (
+	"errors"
+
+	"github.com/coffer-backup/coffer/keys"
+)
+
+var errNoRecipient = errors.New("this is an account key, which nobody else should see: only --key-file takes it, from a file")
 
 // readRecipients returns the public recipients of the flags. A text that is none may
 // be a secret by mistake: it is never quoted.
 func (k *keyFlags) readRecipients() (to []keys.Recipient, err error) {
 	for i, text := range k.recipients {
 		r, err := keys.ParseHybridRecipient(text)
+		if looksLikeKey([]byte(text)) {
+			err = errNoRecipient
+		}
 		if err != nil {
 			return nil, usagef("--recipient, number %d: %w", i+1, err)
 		}
@@ -18,6 +27,9 @@ func (k *keyFlags) readRecipients() (to []keys.Recipient, err error) {
 			return nil, err
 		}
 		found, err := keys.ParseRecipientsFile(b)
+		if _, keyErr := keys.ParseKeyFile(b); keyErr == nil {
+			err = errNoRecipient
+		}
 		if err != nil {
 			return nil, usagef("recipients file %s: %w", quoteName(path), err)
 		}

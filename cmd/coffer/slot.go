@@ -12,6 +12,7 @@ import (
 // publicSlot is what inspect shows of a slot.
 type publicSlot struct {
 	Kind        uint16 `json:"kind"`
+	SlotKind    string `json:"slot_kind,omitempty"` // as in --accept
 	Name        string `json:"name"`
 	Length      int    `json:"length"`
 	KeyID       string `json:"key_id,omitempty"`
@@ -37,6 +38,7 @@ func newPublicSlot(e format.Entry) publicSlot {
 	if err != nil || !known {
 		return p
 	}
+	p.SlotKind = kindName(e.Kind)
 	p.Anonymous = isPublic(s)
 	switch e.Kind {
 	case format.KindAccount:
@@ -75,6 +77,14 @@ func (p *publicSlot) setToken(s format.Slot) {
 	if params.Serial != [format.PKCS11SerialSize]byte{} {
 		p.Serial = strings.TrimRight(string(params.Serial[:]), " \x00")
 	}
+}
+
+// writer is what the slot says of who wrote the container.
+func (p publicSlot) writer() string {
+	if p.Anonymous {
+		return "opened by this slot, it can be from " + p.Writer
+	}
+	return "opened by this slot, it is from someone " + p.Writer
 }
 
 func (p publicSlot) text() string {

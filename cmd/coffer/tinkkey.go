@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+
 	"github.com/spf13/pflag"
 
 	"github.com/coffer-backup/coffer/keys/tink"
@@ -17,7 +19,16 @@ type tinkFlags struct {
 
 func (t *tinkFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&t.keyset, "tink-keyset", "", "`FILE` with a keyset of Tink for AEAD ($COFFER_TINK_KEYSET)")
-	fs.StringVar(&t.kek, "tink-kek", "", "`FILE` with the keyset that the one of --tink-keyset is encrypted under")
+	fs.StringVar(&t.kek, "tink-kek", "", "`FILE` with the keyset that the one of --tink-keyset is encrypted under ($COFFER_TINK_KEK, for $COFFER_TINK_KEYSET)")
+}
+
+// orEnvironment returns the keyset of the environment, with the KEK of t if it has one.
+func (t tinkFlags) orEnvironment() tinkFlags {
+	t.keyset = os.Getenv("COFFER_TINK_KEYSET")
+	if t.kek == "" && t.keyset != "" {
+		t.kek = os.Getenv("COFFER_TINK_KEK")
+	}
+	return t
 }
 
 func (t tinkFlags) files() (names []string) {
@@ -55,6 +66,23 @@ func (t tinkFlags) read(u *ui) (*tink.Key, error) {
 	return k, nil
 }
 
+// A kekWitness tells whether it was the KEK that failed.
+type kekWitness struct {
+	aead
+	failed bool
+}
+
+type aead interface {
+	Encrypt(plaintext, associatedData []byte) ([]byte, error)
+	Decrypt(ciphertext, associatedData []byte) ([]byte, error)
+}
+
+func (w *kekWitness) Decrypt(ciphertext, associatedData []byte) ([]byte, error) {
+	plaintext, err := w.aead.Decrypt(ciphertext, associatedData)
+	w.failed = err != nil
+	return plaintext, err
+}
+
 func (t tinkFlags) readEncrypted(file []byte) (*tink.Key, error) {
 	kekFile, err := readLimited("keyset file", t.kek, maxKeyset)
 	if err != nil {
@@ -65,8 +93,11 @@ func (t tinkFlags) readEncrypted(file []byte) (*tink.Key, error) {
 	if err != nil {
 		return nil, usagef("keyset file %s: %w", quoteName(t.kek), err)
 	}
-	k, _, err := tink.ReadKeyset(file, kek)
-	if err != nil {
+	witness := &kekWitness{aead: kek}
+	k, _, err := tink.ReadKeyset(file, witness)
+	if witness.failed {
+		return nil, usagef("keyset file %s: it is encrypted under another key than --tink-kek, or damaged", quoteName(t.keyset))
+	} else if err != nil {
 		return nil, usagef("keyset file %s: %w", quoteName(t.keyset), err)
 	}
 	return k, nil
