@@ -42,6 +42,9 @@ done by klauspost/compress in every build.`,
 				return err
 			}
 			err = listBackends(cmd.Context(), u, t)
+			if cmd.Context().Err() != nil {
+				return err
+			}
 			return cmp.Or(err, listCompressors(cmd.Context(), u))
 		},
 	}

@@ -35,6 +35,39 @@ func (p *parsed[T]) Set(text string) (err error) {
 	return err
 }
 
+// single is a flag with a text that is given once and is not empty: the last of several
+// would silently take the place of the others, and "" is a variable that is not set.
+type single struct {
+	value *string
+	kind  string
+}
+
+func (s single) String() string {
+	if s.value == nil { // pflag asks a zero one
+		return ""
+	}
+	return *s.value
+}
+func (s single) Type() string { return s.kind }
+
+func (s single) Set(text string) error {
+	if err := checkSingle(*s.value, text); err != nil {
+		return err
+	}
+	*s.value = text
+	return nil
+}
+
+func checkSingle(value, text string) error {
+	switch {
+	case text == "":
+		return errors.New("it is empty")
+	case value != "" && value != text:
+		return errors.New("it can be given once only")
+	}
+	return nil
+}
+
 func parsedVar[T any](fs *pflag.FlagSet, value *T, name, kind, initial, usage string, parse func(string) (T, error)) {
 	fs.Var(&parsed[T]{value, parse, kind, initial}, name, usage)
 }
@@ -128,7 +161,7 @@ func (w *writeFlags) register(fs *pflag.FlagSet) {
 	w.keys.register(fs)
 	w.keys.registerRecipients(fs)
 	w.out.register(fs, "the container")
-	fs.StringVar(&w.newKey, "new-key", "", "make a new account key in this `KEYFILE`, which must not exist, and show its digits once")
+	fs.Var(single{&w.newKey, "KEYFILE"}, "new-key", "make a new account key in this `KEYFILE`, which must not exist, and show its digits once")
 	parsedVar(fs, &w.cost, "argon2", "COST", "t=3,m=256MiB,p=4", "what a guess at the passphrase costs", parseCost)
 	parsedVar(fs, &w.suite, "suite", "NAME", "auto", "auto, aes-256-gcm or chacha20-poly1305", parseSuite)
 	parsedVar(fs, &w.level, "level", "NAME", "fast", "compression: store, fast, balanced or small", engine.ParseLevel)

@@ -48,6 +48,7 @@ const defaultObject = "coffer"
 // hsmFlags say which token, and how to open it.
 type hsmFlags struct {
 	uri     string
+	misuse  error // of --hsm
 	pinFile string
 	pinFD   int // below 0: none
 	timeout time.Duration
@@ -56,16 +57,31 @@ type hsmFlags struct {
 func (h *hsmFlags) register(fs *pflag.FlagSet) {
 	// The text is parsed later: the message of a flag that is refused quotes its
 	// value, and somebody may try to give a PIN in it.
-	fs.StringVar(&h.uri, "hsm", "", "`URI` of a key in a PKCS#11 token, with token, serial, object, id, type, module-path, pin-source, x-coffer-check and x-coffer-init-args, see coffer hsm --help; needs a build with cgo ($COFFER_HSM)")
-	fs.StringVar(&h.pinFile, "hsm-pin-file", "", "`FILE` with the token's PIN ($COFFER_HSM_PIN_FILE, for $COFFER_HSM)")
+	fs.Var(uriFlag{h}, "hsm", "`URI` of a key in a PKCS#11 token, with token, serial, object, id, type, module-path, pin-source, x-coffer-check and x-coffer-init-args, see coffer hsm --help; needs a build with cgo ($COFFER_HSM)")
+	fs.Var(single{&h.pinFile, "FILE"}, "hsm-pin-file", "`FILE` with the token's PIN ($COFFER_HSM_PIN_FILE, for $COFFER_HSM)")
 	h.pinFD = -1
 	parsedVar(fs, &h.pinFD, "hsm-pin-fd", "N", "", "inherited file descriptor to read the token's PIN from, as in --hsm-pin-fd 3 3<pinfile", parseDescriptor)
 	fs.DurationVar(&h.timeout, "hsm-timeout", 10*time.Second, "`DURATION` that one call of the token's library may take")
 }
 
+// A uriFlag is --hsm. A value that is refused is not quoted: somebody may have put a PIN
+// into it.
+type uriFlag struct{ h *hsmFlags }
+
+func (f uriFlag) String() string { return "" }
+func (f uriFlag) Type() string   { return "URI" }
+
+func (f uriFlag) Set(text string) error {
+	if f.h.misuse == nil {
+		f.h.misuse = checkSingle(f.h.uri, text)
+	}
+	f.h.uri = text
+	return nil
+}
+
 // orEnvironment returns h, or with the token of the environment if h has none.
 func (h hsmFlags) orEnvironment() hsmFlags {
-	if h.uri != "" {
+	if h.given() {
 		return h
 	}
 	h.uri = os.Getenv("COFFER_HSM")
@@ -74,6 +90,9 @@ func (h hsmFlags) orEnvironment() hsmFlags {
 	}
 	return h
 }
+
+// given reports whether there is an --hsm.
+func (h hsmFlags) given() bool { return h.uri != "" || h.misuse != nil }
 
 // files returns the name of the file with the PIN. It is called before anything is
 // judged.
@@ -92,8 +111,10 @@ func (h hsmFlags) files() []string {
 // later may open others, and close them.
 func (h hsmFlags) key(ctx context.Context) (*tokenKey, error) {
 	switch {
+	case h.misuse != nil:
+		return nil, usagef("--hsm: %w", h.misuse)
 	case h.uri == "" && (h.pinFile != "" || h.pinFD >= 0):
-		return nil, usagef("a PIN is given, but no --hsm")
+		return nil, usagef("a PIN is given, by --hsm-pin-file, --hsm-pin-fd or $COFFER_HSM_PIN_FILE, but no token by --hsm or $COFFER_HSM")
 	case h.uri == "":
 		return nil, nil
 	case h.pinFile != "" && h.pinFD >= 0:

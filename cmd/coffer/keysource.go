@@ -84,7 +84,7 @@ func (k *keyFlags) registerRecipients(fs *pflag.FlagSet) {
 
 func (k *keyFlags) none() bool {
 	return len(k.keyFiles)+len(k.recipients)+len(k.recipientsFiles)+len(k.passphraseFiles)+len(k.passphraseCommands) == 0 &&
-		k.hsm.uri == "" && k.tink.keyset == "" && !k.prompt
+		!k.hsm.given() && k.tink.keyset == "" && !k.prompt
 }
 
 // orEnvironment returns k, or what the environment says if no flag was given. Flags

@@ -48,6 +48,9 @@ type pinSource struct {
 	pin []byte
 }
 
+// Format keeps every verb of fmt from the PIN.
+func (*pinSource) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[redacted]") }
+
 // get returns a copy, which the caller erases.
 func (p *pinSource) get(ctx context.Context) (pin []byte, err error) {
 	p.mu.Lock()

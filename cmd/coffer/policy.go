@@ -72,7 +72,10 @@ type readPolicy struct {
 }
 
 func (p *readPolicy) register(fs *pflag.FlagSet) {
-	parsedVar(fs, &p.accept, "accept", "KIND[,KIND]", "", "only slots of these kinds may open the container: account, passphrase, hsm, tink, recipient", parseAccept)
+	parsedVar(fs, &p.accept, "accept", "KIND[,KIND]", "", "only slots of these kinds may open the container: account, passphrase, hsm, tink, recipient", func(list string) ([]format.Kind, error) {
+		more, err := parseAccept(list)
+		return append(p.accept, more...), err
+	})
 	fs.BoolVar(&p.allowAnonymous, "allow-anonymous", false, "try slots that anyone can have made, too, although other keys are given")
 }
 

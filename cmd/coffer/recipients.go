@@ -37,5 +37,13 @@ func (k *keyFlags) readRecipients() (to []keys.Recipient, err error) {
 			to = append(to, r)
 		}
 	}
+	seen := make(map[string]bool)
+	for _, r := range to {
+		text := r.(*keys.HybridRecipient).String()
+		if seen[text] {
+			return nil, usagef("a recipient is given twice: somebody else's was to be there, perhaps, and they could not restore")
+		}
+		seen[text] = true
+	}
 	return to, nil
 }

@@ -18,8 +18,8 @@ type tinkFlags struct {
 }
 
 func (t *tinkFlags) register(fs *pflag.FlagSet) {
-	fs.StringVar(&t.keyset, "tink-keyset", "", "`FILE` with a keyset of Tink for AEAD ($COFFER_TINK_KEYSET)")
-	fs.StringVar(&t.kek, "tink-kek", "", "`FILE` with the keyset that the one of --tink-keyset is encrypted under ($COFFER_TINK_KEK, for $COFFER_TINK_KEYSET)")
+	fs.Var(single{&t.keyset, "FILE"}, "tink-keyset", "`FILE` with a keyset of Tink for AEAD ($COFFER_TINK_KEYSET)")
+	fs.Var(single{&t.kek, "FILE"}, "tink-kek", "`FILE` with the keyset that the one of --tink-keyset is encrypted under ($COFFER_TINK_KEK, for $COFFER_TINK_KEYSET)")
 }
 
 // orEnvironment returns the keyset of the environment, with the KEK of t if it has one.

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf16"
 
 	"golang.org/x/term"
 
@@ -123,11 +127,27 @@ func (u *ui) print(object any, line string) error {
 
 func (u *ui) object(v any) error { return writeObject(u.result, v) }
 
-// writeObject writes v as one line of JSON.
+// writeObject writes v as one line of JSON. What a terminal might act on is escaped, as
+// text of a container or a token is not to be trusted.
 func writeObject(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	var line strings.Builder
+	for _, r := range b.String() {
+		if r < 0x7F || unicode.IsPrint(r) {
+			line.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&line, "\\u%04x", unit)
+		}
+	}
+	_, err := io.WriteString(w, line.String())
+	return err
 }
 
 // onProgress returns the callback for a WriterOptions or ReaderOptions. total is
