@@ -189,6 +189,12 @@ func (s *session) keyWarnings(k kek) (warnings []string, err error) {
 		}
 		return e == nil && isTrue(value)
 	}
+	if k.rsa == nil {
+		size, e := s.attribute(k.handle, p11.CKA_VALUE_LEN)
+		if n, ok := ulong(size); e == nil && ok && n == 0 {
+			warnings = append(warnings, "the token does not tell how long the key is: it may be shorter than the 256 bits of AES-256")
+		}
+	}
 	if is(p11.CKA_EXTRACTABLE) {
 		warnings = append(warnings, "the key can leave the token: CKA_EXTRACTABLE is true")
 	}
@@ -198,7 +204,8 @@ func (s *session) keyWarnings(k kek) (warnings []string, err error) {
 	return warnings, err
 }
 
-// aesKey checks that h is an AES-256 key. Tokens know AES of other lengths too.
+// aesKey checks that h is an AES-256 key. Tokens know AES of other lengths too, and some
+// do not tell it of keys that were imported: SoftHSM says 0.
 func (s *session) aesKey(h object) (kek, error) {
 	size, err := s.attribute(h, p11.CKA_VALUE_LEN)
 	if err != nil {
@@ -208,7 +215,7 @@ func (s *session) aesKey(h object) (kek, error) {
 	if !ok {
 		return kek{}, errBadAnswer("CKA_VALUE_LEN has %d bytes", len(size))
 	}
-	if n != 32 {
+	if n != 32 && n != 0 {
 		return kek{}, fmt.Errorf("%w: it is AES-%d, not AES-256", ErrKeyNotFound, 8*n)
 	}
 	return kek{handle: h}, nil

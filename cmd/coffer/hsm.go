@@ -196,8 +196,9 @@ func (k *tokenKey) prepare(ctx context.Context, u *ui) error {
 	} else if err != nil {
 		return err
 	}
-	// WARN
-	_ = key
+	for _, w := range key.Warnings() {
+		u.warn("key %s: %s", quoteName(key.Label()), w)
+	}
 	return nil
 }
 

@@ -44,11 +44,6 @@ func (r *keyring) add(all ...key) {
 	}
 }
 
-// has reports whether one of the keys opens slots of this kind.
-func (r *keyring) has(kind format.Kind) bool {
-	return slices.ContainsFunc(r.with, func(id keys.Identity) bool { return id.Kind() == kind })
-}
-
 func (r *keyring) close(ctx context.Context) {
 	if r != nil && r.token != nil {
 		r.token.close(ctx)
