@@ -28,7 +28,7 @@ func (t *Token) Bulk(ctx context.Context) (backends.Backend, error) {
 		return b, nil
 	}
 	if ctx.Err() == nil && unsuitable(err) {
-		err = fmt.Errorf("the token's AES-GCM is not for bulk, though its keys may wrap: %w: %w", err, backends.ErrUnavailable)
+		err = fmt.Errorf("%w; the token's AES-GCM is not for bulk, though its keys may wrap: %w", bare(err), backends.ErrUnavailable)
 	}
 	return nil, newError(t.text(), "testing bulk encryption", err)
 }
@@ -76,7 +76,8 @@ func (*bulk) Name() string { return "pkcs11" }
 
 func (*bulk) Suites() []format.Suite { return []format.Suite{format.AES256GCM} }
 
-// NewAEAD makes key an object of a session of the AEAD's own.
+// NewAEAD makes key an object of a session of the AEAD's own. ctx is for the AEAD's calls
+// too, but Close.
 func (b *bulk) NewAEAD(ctx context.Context, suite format.Suite, key []byte) (backends.AEAD, error) {
 	if suite != format.AES256GCM {
 		return nil, fmt.Errorf("%v: %w", suite, backends.ErrUnavailable)

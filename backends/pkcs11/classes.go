@@ -3,6 +3,7 @@
 package pkcs11
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,19 +20,23 @@ type callError struct {
 
 func (e *callError) Error() string {
 	text := e.fn + ": " + codeName(e.code)
-	if hint := hints[e.code]; hint != "" {
+	if hint := cmp.Or(hints[*e], hints[callError{code: e.code}]); hint != "" {
 		text += " (" + hint + ")"
 	}
 	return text
 }
 
-var hints = map[uint]string{
-	p11.CKR_BUFFER_TOO_SMALL:           "the token gives a length that is too short for its own answer",
-	p11.CKR_DATA_LEN_RANGE:             "the token takes no message of that length",
-	p11.CKR_KEY_FUNCTION_NOT_PERMITTED: "the key's attributes forbid it",
-	p11.CKR_SESSION_COUNT:              "the token has no session left: close other programs, or use fewer sessions",
-	p11.CKR_USER_NOT_LOGGED_IN:         "the token wants a PIN",
-	p11.CKR_USER_PIN_NOT_INITIALIZED:   "the token has no user PIN yet",
+// hints say what a code means here, of one function or of any.
+var hints = map[callError]string{
+	{"C_Initialize", p11.CKR_ARGUMENTS_BAD}: "the library may want initialization arguments, as that of NSS does: x-coffer-init-args in a URI",
+	{"C_Initialize", p11.CKR_GENERAL_ERROR}: "its configuration or the directory of its tokens may be missing or unreadable; SoftHSM's is the file in SOFTHSM2_CONF",
+
+	{"", p11.CKR_BUFFER_TOO_SMALL}:           "the token gives a length that is too short for its own answer",
+	{"", p11.CKR_DATA_LEN_RANGE}:             "the token takes no message of that length",
+	{"", p11.CKR_KEY_FUNCTION_NOT_PERMITTED}: "the key's attributes forbid it",
+	{"", p11.CKR_SESSION_COUNT}:              "the token has no session left: close other programs, or use fewer sessions",
+	{"", p11.CKR_USER_NOT_LOGGED_IN}:         "the token wants a PIN",
+	{"", p11.CKR_USER_PIN_NOT_INITIALIZED}:   "the token has no user PIN yet",
 }
 
 // codeName returns the name of a CKR value.

@@ -18,7 +18,7 @@ var (
 	ErrTimeout = errors.New("the token does not answer")
 	// ErrFailed: the token or its library failed, or the library cannot be loaded. A
 	// call made when it works again succeeds.
-	ErrFailed = errors.New("the token failed")
+	ErrFailed = errors.New("the token or its library failed")
 )
 
 // An Error says which token failed to do what.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -174,8 +175,8 @@ func TestFaultChoosesNoMech(t *testing.T) {
 	}
 }
 
-// addKey imports an AES key of some usage.
-func addKey(t *testing.T, r *rig, label string, usage ...uint) {
+// addKey imports an AES key that has these attributes, and no others of their sort.
+func addKey(t *testing.T, r *rig, label string, has ...uint) {
 	t.Helper()
 	elsewhere(t, r, func(p *p11.Ctx, session p11.SessionHandle, slot uint) error {
 		s, err := p.OpenSession(slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
@@ -185,12 +186,12 @@ func addKey(t *testing.T, r *rig, label string, usage ...uint) {
 		defer p.CloseSession(s)
 		template := []*p11.Attribute{
 			p11.NewAttribute(p11.CKA_CLASS, p11.CKO_SECRET_KEY), p11.NewAttribute(p11.CKA_KEY_TYPE, p11.CKK_AES),
-			p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_PRIVATE, true), p11.NewAttribute(p11.CKA_SENSITIVE, true),
+			p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_PRIVATE, true),
 			p11.NewAttribute(p11.CKA_LABEL, label), p11.NewAttribute(p11.CKA_ID, []byte(label)),
 			p11.NewAttribute(p11.CKA_VALUE, bytes.Repeat([]byte{7}, 32)),
 		}
-		for _, kind := range usage {
-			template = append(template, p11.NewAttribute(kind, true))
+		for _, kind := range []uint{p11.CKA_SENSITIVE, p11.CKA_EXTRACTABLE, p11.CKA_ENCRYPT, p11.CKA_DECRYPT, p11.CKA_WRAP, p11.CKA_UNWRAP} {
+			template = append(template, p11.NewAttribute(kind, slices.Contains(has, kind)))
 		}
 		_, err = p.CreateObject(s, template)
 		return err
@@ -268,4 +269,51 @@ func TestRenewalsLeakNothing(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Nobody waits for a call that was given up: not Open, not Seal, not Close. What is left
+// to do is done when the call returns.
+func TestGivenUp(t *testing.T) {
+	r := newRig(t, 10*time.Second)
+	r.openBulk(t)
+	bulk, err := r.token.Bulk(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const patience = 100 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	aead, err := bulk.NewAEAD(ctx, format.AES256GCM, make([]byte, backends.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.shim.Set("* hang")
+	time.AfterFunc(patience, cancel)
+	start := time.Now()
+	if _, err := aead.Seal(nil, make([]byte, backends.NonceSize), message, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("Seal: %v, want %v", err, context.Canceled)
+	}
+	brief, cancelOpen := context.WithTimeout(t.Context(), patience)
+	defer cancelOpen()
+	if _, err := pkcs11.Open(brief, r.cfg); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Open: %v, want %v", err, context.DeadlineExceeded)
+	}
+	for what, err := range map[string]error{"the AEAD": aead.Close(), "the token": r.token.Close()} {
+		if err != nil {
+			t.Errorf("closing %s: %v", what, err)
+		}
+	}
+	if took := time.Since(start); took > r.cfg.Timeout/4 {
+		t.Errorf("it took %v", took)
+	}
+	r.shim.Clear()
+	r.token, r.keys = nil, nil
+	r.bulk = nil
+	soon(t, "the library was not finalized", func() error {
+		if r.shim.Calls("C_Finalize") == 0 {
+			return errors.New("C_Finalize is not called")
+		}
+		return nil
+	})
+	r.works(t)
 }

@@ -27,6 +27,7 @@ import (
 // "gcm", and one for AES-KW, "kw".
 type rig struct {
 	*tokentest.Soft
+	ctx  context.Context // of the test, for what outlives a part of it
 	shim *tokentest.ShimModule
 	cfg  pkcs11.Config
 	pins atomic.Int32 // calls of cfg.PIN
@@ -48,7 +49,7 @@ var keyBytes = map[string][]byte{"gcm": bytes.Repeat([]byte{1}, 32), "kw": bytes
 
 func newRig(t *testing.T, timeout time.Duration) *rig {
 	t.Helper()
-	r := &rig{Soft: tokentest.SoftHSM(t), core: format.Core{1, 2, 3}, fk: keys.NewFileKey()}
+	r := &rig{Soft: tokentest.SoftHSM(t), ctx: t.Context(), core: format.Core{1, 2, 3}, fk: keys.NewFileKey()}
 	r.ImportAES("gcm", keyBytes["gcm"], tokentest.Encrypt)
 	r.ImportAES("kw", keyBytes["kw"], tokentest.Wrap)
 	r.shim = tokentest.Shim(t, r.Module)
@@ -115,7 +116,7 @@ func (r *rig) openBulk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.aead, err = bulk.NewAEAD(t.Context(), format.AES256GCM, make([]byte, backends.KeySize)); err != nil {
+	if r.aead, err = bulk.NewAEAD(r.ctx, format.AES256GCM, make([]byte, backends.KeySize)); err != nil {
 		t.Fatal(err)
 	}
 	r.bulk = bulk

@@ -276,8 +276,8 @@ func TestNoConfiguration(t *testing.T) {
 	t.Setenv("SOFTHSM2_CONF", filepath.Join(soft.Dir, "none"))
 	_, err := pkcs11.Open(t.Context(), pkcs11.Config{Module: soft.Module, Token: soft.Label, PIN: pin(soft.PIN)})
 	var typed *pkcs11.Error
-	if !errors.As(err, &typed) || !errors.Is(err, pkcs11.ErrFailed) || typed.Code != p11.CKR_GENERAL_ERROR {
-		t.Errorf("%v, want %v with CKR_GENERAL_ERROR", err, pkcs11.ErrFailed)
+	if !errors.As(err, &typed) || !errors.Is(err, pkcs11.ErrFailed) || typed.Code != p11.CKR_GENERAL_ERROR || !strings.Contains(err.Error(), "SOFTHSM2_CONF") {
+		t.Errorf("%v, want %v with CKR_GENERAL_ERROR and what may be missing", err, pkcs11.ErrFailed)
 	}
 	t.Setenv("SOFTHSM2_CONF", soft.Conf)
 	token, err := pkcs11.Open(t.Context(), pkcs11.Config{Module: soft.Module, Token: soft.Label, PIN: pin(soft.PIN)})

@@ -17,6 +17,7 @@ type gate struct {
 	inside  int
 	alone   bool          // somebody is alone inside, or waits for the others to leave
 	overdue int           // how many inside are past their deadline
+	left    int           // how many inside nobody waits for, those included
 	reason  error         // what the last of them waits for, if overdue
 	changed chan struct{} // closed when a waiter should look again
 	jam     *jam
@@ -137,6 +138,13 @@ func (g *gate) jammed() *jam {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.jam
+}
+
+// leftBehind reports whether there is a call for which nobody waits any more.
+func (g *gate) leftBehind() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.left > 0
 }
 
 // health says which call is overdue, if any.

@@ -30,7 +30,10 @@ func (t *Token) GenerateKey(ctx context.Context, spec KeySpec) (*Key, error) {
 	if spec.Label == "" {
 		return nil, newError(t.text(), name, errors.New("it needs a label"))
 	}
-	if len(spec.ID) == 0 {
+	taken := attributes{attribute(p11.CKA_LABEL, spec.Label)}
+	if len(spec.ID) > 0 {
+		taken = append(taken, attribute(p11.CKA_ID, spec.ID))
+	} else {
 		spec.ID = make([]byte, idSize)
 		rand.Read(spec.ID) // never fails
 	}
@@ -40,7 +43,7 @@ func (t *Token) GenerateKey(ctx context.Context, spec KeySpec) (*Key, error) {
 	}
 	err = t.retry(ctx, name, func(o *op) error {
 		return t.private(o, p11.CKF_RW_SESSION, func(s *session) error {
-			made, err := ask(o.ctx, s, func() (bool, error) { return s.generateKept(spec) })
+			made, err := ask(o.ctx, s, func() (bool, error) { return s.generateKept(spec, taken) })
 			if made && err != nil { // once more would meet the key that was made
 				o.again = true
 				err = fmt.Errorf("the key with label %q and id %x was made, and could not be checked: %w", spec.Label, spec.ID, err)
@@ -117,9 +120,10 @@ func (s *session) generateTemp(m format.Mech) (kek, error) {
 }
 
 // generateKept makes a key of the token, and destroys it again if it is not what was
-// asked for. kept says whether the token has it now.
-func (s *session) generateKept(spec KeySpec) (kept bool, err error) {
-	if err := s.checkFree(spec); err != nil {
+// asked for, unless the token has a key with one of the attributes taken. kept says
+// whether the token has the new key now.
+func (s *session) generateKept(spec KeySpec, taken attributes) (kept bool, err error) {
+	if err := s.checkFree(taken); err != nil {
 		return false, err
 	}
 	named := attributes{
@@ -154,18 +158,20 @@ func (s *session) generateKept(spec KeySpec) (kept bool, err error) {
 	return false, fmt.Errorf("%w; it was destroyed", err)
 }
 
-// checkFree returns ErrKeyExists if the token has a key of that label or id. Some tokens
-// would replace it.
-func (s *session) checkFree(spec KeySpec) error {
-	names := attributes{attribute(p11.CKA_LABEL, spec.Label), attribute(p11.CKA_ID, spec.ID)}
+// checkFree returns ErrKeyExists if the token has a key of that label or id, which are
+// what names has. Some tokens would replace it.
+func (s *session) checkFree(names attributes) error {
 	for _, class := range []uint{p11.CKO_SECRET_KEY, p11.CKO_PRIVATE_KEY, p11.CKO_PUBLIC_KEY} {
 		for _, same := range names {
 			found, err := s.find(attributes{attribute(p11.CKA_CLASS, class), attribute(p11.CKA_TOKEN, true), same})
 			if err != nil {
 				return err
 			}
+			if len(found) > 0 && same.Type == p11.CKA_LABEL {
+				return fmt.Errorf("%w: label %q", ErrKeyExists, same.Value)
+			}
 			if len(found) > 0 {
-				return fmt.Errorf("%w: label %q or id %x", ErrKeyExists, spec.Label, spec.ID)
+				return fmt.Errorf("%w: id %x", ErrKeyExists, same.Value)
 			}
 		}
 	}

@@ -50,10 +50,7 @@ func (t *Token) Key(ctx context.Context, ref KeyRef) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.mech, err = firstMech(at.mechs(), func(m format.Mech) error {
-		k.mech = m
-		return k.prove(ctx)
-	})
+	k.mech, err = firstMech(at.mechs(), func(m format.Mech) error { return k.prove(ctx, m) })
 	if err != nil {
 		return nil, newError(t.text(), name, fmt.Errorf("the key with %s does not wrap: %w", k.ref.text(), err))
 	}
@@ -89,8 +86,9 @@ func (k *Key) read(ctx context.Context) (at kek, err error) {
 	return at, err
 }
 
-// prove wraps and opens something with k.mech, and learns the check value.
-func (k *Key) prove(ctx context.Context) error {
+// prove wraps and opens something by m, and learns the check value. m is not in k yet: a
+// call that is given up goes on with it.
+func (k *Key) prove(ctx context.Context, m format.Mech) error {
 	type proof struct {
 		known known
 		check CheckValue
@@ -102,10 +100,10 @@ func (k *Key) prove(ctx context.Context) error {
 				if err != nil {
 					return p, err
 				}
-				if p.known, err = s.prove(at, k.mech); err != nil {
+				if p.known, err = s.prove(at, m); err != nil {
 					return p, err
 				}
-				p.check, err = s.checkValue(at, k.mech)
+				p.check, err = s.checkValue(at, m)
 				return p, err
 			})
 			if err != nil {
@@ -279,6 +277,8 @@ type keyWithHints struct {
 	key    *Key
 	params format.PKCS11Params
 }
+
+func (r keyWithHints) Format(f fmt.State, verb rune) { r.key.Format(f, verb) }
 
 func (r keyWithHints) Wrap(ctx context.Context, core format.Core, fk *keys.FileKey) (format.Slot, error) {
 	return r.key.wrap(ctx, core, fk, r.params)

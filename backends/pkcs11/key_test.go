@@ -60,9 +60,12 @@ func TestGenerate(t *testing.T) {
 		is(true, c.may...)
 		is(false, c.mayNot...)
 
-		for _, spec := range []pkcs11.KeySpec{{Label: c.spec.Label}, {Label: "another", ID: key.ID()}} {
-			if _, err := token.GenerateKey(t.Context(), spec); !errors.Is(err, pkcs11.ErrKeyExists) {
-				t.Errorf("a second key of a label or id: %v, want %v", err, pkcs11.ErrKeyExists)
+		for taken, spec := range map[string]pkcs11.KeySpec{
+			fmt.Sprintf("of that name: label %q", c.spec.Label): {Label: c.spec.Label},
+			fmt.Sprintf("of that name: id %x", key.ID()):        {Label: "another", ID: key.ID()},
+		} {
+			if _, err := token.GenerateKey(t.Context(), spec); !errors.Is(err, pkcs11.ErrKeyExists) || !strings.HasSuffix(err.Error(), taken) {
+				t.Errorf("a second key of a label or id: %v, want %v that says %q", err, pkcs11.ErrKeyExists, taken)
 			}
 		}
 	}
@@ -125,7 +128,7 @@ func TestFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := fmt.Sprintf("%v %+v %#v %s %x", one, one, one, one, one); strings.Contains(text, "0x") || !strings.HasPrefix(text, `aes-gcm key "one"`) {
+	if text := fmt.Sprintf("%v %+v %#v %s %x %v", one, one, one, one, one, one.WithHints()); strings.Contains(text, "0x") || !strings.HasPrefix(text, `aes-gcm key "one"`) {
 		t.Errorf("it is printed as %s", text)
 	}
 	check := one.CheckValue()

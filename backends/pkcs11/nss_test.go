@@ -3,6 +3,9 @@
 package pkcs11_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"errors"
 	"strings"
 	"testing"
@@ -78,10 +81,47 @@ func TestNSSBulk(t *testing.T) {
 	bulk, err := token.Bulk(t.Context())
 	var typed *pkcs11.Error
 	if bulk != nil || !errors.Is(err, backends.ErrUnavailable) || !errors.As(err, &typed) ||
-		!strings.Contains(err.Error(), "CKR_BUFFER_TOO_SMALL") || !strings.Contains(err.Error(), "its keys may wrap") {
+		!strings.Contains(err.Error(), "CKR_BUFFER_TOO_SMALL") || strings.Count(err.Error(), "NSS Certificate DB") != 1 || !strings.Contains(err.Error(), "its keys may wrap") {
 		t.Errorf("%v, want %v and why", err, backends.ErrUnavailable)
 	}
 	if err := token.Health(); err != nil {
 		t.Errorf("Health: %v", err)
+	}
+}
+
+// TestTypes has an AES and an RSA key under one label, which type= tells apart.
+func TestTypes(t *testing.T) {
+	nss := tokentest.NSS(t)
+	secret, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nss.ImportAES("both", keyBytes["kw"], tokentest.Wrap)
+	nss.ImportRSA("both", private)
+	token := openToken(t, nssConfig(nss))
+	for typ, want := range map[string]format.Mech{pkcs11.TypeSecret: format.MechAESKW, pkcs11.TypePrivate: format.MechRSAOAEP} {
+		key, err := token.Key(t.Context(), pkcs11.KeyRef{Label: "both", Type: typ})
+		if err != nil || key.Mech() != want {
+			t.Errorf("%s: %v, %v, want %v", typ, key, err, want)
+			continue
+		}
+		roundTrip(t, key)
+	}
+	if _, err := token.Key(t.Context(), pkcs11.KeyRef{Label: "both"}); !errors.Is(err, pkcs11.ErrKeyNotFound) || strings.Count(err.Error(), `"both" (id `) != 2 {
+		t.Errorf("%v, want %v and both ids", err, pkcs11.ErrKeyNotFound)
+	}
+}
+
+// TestNoInitArgs leaves out what the library has to be told.
+func TestNoInitArgs(t *testing.T) {
+	cfg := nssConfig(tokentest.NSS(t))
+	cfg.InitArgs = ""
+	_, err := pkcs11.Open(t.Context(), cfg)
+	if !errors.Is(err, pkcs11.ErrFailed) || !strings.Contains(err.Error(), "x-coffer-init-args") {
+		t.Errorf("%v, want %v and what is missing", err, pkcs11.ErrFailed)
 	}
 }

@@ -181,14 +181,15 @@ func (s *session) keyNames(all []object) string {
 // keyWarnings reads what the key may do besides wrapping. What a token does not tell is
 // not judged.
 func (s *session) keyWarnings(k kek) (warnings []string, err error) {
-	is := func(kind uint) bool {
+	read := func(kind uint) []byte {
 		value, e := s.attribute(k.handle, kind)
 		var c *callError
 		if errors.As(e, &c) && c.code != p11.CKR_ATTRIBUTE_TYPE_INVALID && err == nil {
 			err = e
 		}
-		return e == nil && isTrue(value)
+		return value
 	}
+	is := func(kind uint) bool { return isTrue(read(kind)) }
 	if k.rsa == nil {
 		size, e := s.attribute(k.handle, p11.CKA_VALUE_LEN)
 		if n, ok := ulong(size); e == nil && ok && n == 0 {
@@ -197,6 +198,9 @@ func (s *session) keyWarnings(k kek) (warnings []string, err error) {
 	}
 	if is(p11.CKA_EXTRACTABLE) {
 		warnings = append(warnings, "the key can leave the token: CKA_EXTRACTABLE is true")
+	}
+	if bytes.Equal(read(p11.CKA_SENSITIVE), []byte{0}) {
+		warnings = append(warnings, "the key is not kept from being read: CKA_SENSITIVE is false")
 	}
 	if is(p11.CKA_DECRYPT) && (is(p11.CKA_WRAP) || is(p11.CKA_UNWRAP)) {
 		warnings = append(warnings, "the key may decrypt, and wrap or unwrap: who uses it for one can undo the other")
@@ -216,7 +220,7 @@ func (s *session) aesKey(h object) (kek, error) {
 		return kek{}, errBadAnswer("CKA_VALUE_LEN has %d bytes", len(size))
 	}
 	if n != 32 && n != 0 {
-		return kek{}, fmt.Errorf("%w: it is AES-%d, not AES-256", ErrKeyNotFound, 8*n)
+		return kek{}, fmt.Errorf("%w: the key is AES-%d, not AES-256", ErrKeyNotFound, 8*n)
 	}
 	return kek{handle: h}, nil
 }
@@ -233,10 +237,10 @@ func (s *session) rsaKey(h object) (kek, error) {
 	}
 	modulus, exponent := new(big.Int).SetBytes(n), new(big.Int).SetBytes(e)
 	if bits := modulus.BitLen(); bits < minRSABits || bits > maxRSABits {
-		return kek{}, fmt.Errorf("%w: it is RSA-%d; RSA-%d to RSA-%d are supported", ErrKeyNotFound, bits, minRSABits, maxRSABits)
+		return kek{}, fmt.Errorf("%w: the key is RSA-%d; RSA-%d to RSA-%d are supported", ErrKeyNotFound, bits, minRSABits, maxRSABits)
 	}
 	if exponent.BitLen() > 31 {
-		return kek{}, fmt.Errorf("%w: its public exponent has %d bits, at most 31 are supported", ErrKeyNotFound, exponent.BitLen())
+		return kek{}, fmt.Errorf("%w: the key's public exponent has %d bits, at most 31 are supported", ErrKeyNotFound, exponent.BitLen())
 	}
 	return kek{h, &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}}, nil
 }

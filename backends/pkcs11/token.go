@@ -120,7 +120,8 @@ func (s *session) info() (TokenInfo, error) {
 
 // Close ends the sessions, and with the last of them the login; the library is finalized
 // if nobody else in this process uses it. It waits for calls in the library, but not for
-// one that hangs. Calls after it fail. Closing twice does nothing.
+// one that hangs: if its caller gave it up or its deadline has passed, the rest of Close
+// happens when it returns. Calls after Close fail. Closing twice does nothing.
 func (t *Token) Close() error {
 	t.mu.Lock()
 	if t.closed {
@@ -135,6 +136,16 @@ func (t *Token) Close() error {
 	}
 	t.mu.Unlock()
 
+	if t.module.gate.leftBehind() {
+		go t.cleanUp(all)
+	} else {
+		t.cleanUp(all)
+	}
+	return nil
+}
+
+// cleanUp is Close's part in the library.
+func (t *Token) cleanUp(all []*worker) {
 	ctx, cancel := context.WithTimeout(context.Background(), t.config.timeout())
 	defer cancel()
 	var ending sync.WaitGroup
@@ -143,7 +154,6 @@ func (t *Token) Close() error {
 	}
 	ending.Wait()
 	t.module.close(ctx, t.config.timeout())
-	return nil
 }
 
 // closeAfter is Close. If ctx has ended it waits for nothing.

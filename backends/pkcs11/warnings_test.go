@@ -14,8 +14,9 @@ import (
 // Keys that others made are used, and what is wrong with them is said.
 func TestWarnings(t *testing.T) {
 	r := newRig(t, 0)
-	addKey(t, r, "all", p11.CKA_ENCRYPT, p11.CKA_DECRYPT, p11.CKA_WRAP, p11.CKA_UNWRAP)
-	addKey(t, r, "leaky", p11.CKA_ENCRYPT, p11.CKA_DECRYPT, p11.CKA_EXTRACTABLE)
+	addKey(t, r, "all", p11.CKA_SENSITIVE, p11.CKA_ENCRYPT, p11.CKA_DECRYPT, p11.CKA_WRAP, p11.CKA_UNWRAP)
+	addKey(t, r, "leaky", p11.CKA_ENCRYPT, p11.CKA_DECRYPT, p11.CKA_SENSITIVE, p11.CKA_EXTRACTABLE)
+	addKey(t, r, "readable", p11.CKA_ENCRYPT, p11.CKA_DECRYPT)
 	made, err := r.token.GenerateKey(t.Context(), pkcs11.KeySpec{Label: "made"})
 	if err != nil {
 		t.Fatal(err)
@@ -23,12 +24,12 @@ func TestWarnings(t *testing.T) {
 	if w := made.Warnings(); len(w) != 0 {
 		t.Errorf("a key of GenerateKey: %q", w)
 	}
-	for label, says := range map[string]string{"all": "may decrypt, and wrap", "leaky": "CKA_EXTRACTABLE"} {
+	for label, says := range map[string]string{"all": "may decrypt, and wrap", "leaky": "CKA_EXTRACTABLE", "readable": "CKA_SENSITIVE"} {
 		k, err := r.token.Key(t.Context(), pkcs11.KeyRef{Label: label})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w := strings.Join(k.Warnings(), "\n"); !strings.Contains(w, says) {
+		if w := strings.Join(k.Warnings(), "\n"); len(k.Warnings()) != 1 || !strings.Contains(w, says) {
 			t.Errorf("%s: %q", label, w)
 		}
 	}

@@ -102,9 +102,8 @@ func (w *worker) check(j *job) {
 		j.timer.Reset(rest)
 		return
 	}
-	j.left = true // or it was before, and is noticed now
+	w.leave(j) // or it was left before, and is noticed now
 	j.late = w.gate.block(in.fn, w.limit)
-	w.lost.Store(true)
 	close(j.overdue)
 }
 
@@ -126,6 +125,7 @@ func (w *worker) finishLate(j *job) (overdue bool) {
 	defer w.gate.mu.Unlock()
 	j.done = true
 	j.timer.Stop()
+	w.gate.left--
 	return j.late != nil
 }
 
@@ -135,10 +135,18 @@ func (w *worker) abandon(j *job) bool {
 	w.gate.mu.Lock()
 	defer w.gate.mu.Unlock()
 	if !j.done {
-		j.left = true
-		w.lost.Store(true)
+		w.leave(j)
 	}
 	return !j.done
+}
+
+// leave is called with the gate's lock held, when nobody waits for j any more.
+func (w *worker) leave(j *job) {
+	if !j.left {
+		j.left = true
+		w.gate.left++
+		w.lost.Store(true)
+	}
 }
 
 // do has w run fn, which makes calls into the library, and returns what fn returned, or
