@@ -112,19 +112,24 @@ type kek struct {
 	rsa    *rsa.PublicKey // nil: AES-256
 }
 
-// findKey returns the one key that fits ref.
-func (s *session) findKey(ref KeyRef) (kek, error) {
-	var secret, private []object
-	var err error
+// findKeys returns the keys that fit ref, or enough of them: see find.
+func (s *session) findKeys(ref KeyRef) (secret, private []object, err error) {
 	if ref.Type != TypePrivate {
 		if secret, err = s.find(ref.template(p11.CKO_SECRET_KEY)); err != nil {
-			return kek{}, err
+			return nil, nil, err
 		}
 	}
 	if ref.Type != TypeSecret {
-		if private, err = s.find(ref.template(p11.CKO_PRIVATE_KEY)); err != nil {
-			return kek{}, err
-		}
+		private, err = s.find(ref.template(p11.CKO_PRIVATE_KEY))
+	}
+	return secret, private, err
+}
+
+// findKey returns the one key that fits ref.
+func (s *session) findKey(ref KeyRef) (kek, error) {
+	secret, private, err := s.findKeys(ref)
+	if err != nil {
+		return kek{}, err
 	}
 	switch all := append(secret, private...); {
 	case len(all) > 1:
@@ -149,15 +154,11 @@ func (s *session) noKey(ref KeyRef) error {
 	} else if !in {
 		return &callError{"C_FindObjects", p11.CKR_USER_NOT_LOGGED_IN}
 	}
-	there, err := s.find(KeyRef{}.template(p11.CKO_SECRET_KEY))
+	secret, private, err := s.findKeys(KeyRef{})
 	if err != nil {
 		return err
 	}
-	private, err := s.find(KeyRef{}.template(p11.CKO_PRIVATE_KEY))
-	if err != nil {
-		return err
-	}
-	if there = append(there, private...); len(there) > 0 {
+	if there := append(secret, private...); len(there) > 0 {
 		why = "there is " + s.keyNames(there)
 	}
 	return fmt.Errorf("%w: no AES or RSA key has %s; %s", ErrKeyNotFound, ref.text(), why)

@@ -62,6 +62,12 @@ type Config struct {
 	Timeout time.Duration
 }
 
+// Fits reports whether c may mean the token.
+func (c *Config) Fits(info TokenInfo) bool {
+	is := func(want, got string) bool { return want == "" || want == got }
+	return is(c.Token, info.Label) && is(c.Serial, info.Serial) && is(c.Manufacturer, info.Manufacturer) && is(c.Model, info.Model)
+}
+
 // TokenInfo is what a token says of itself.
 type TokenInfo struct {
 	Label, Serial, Manufacturer, Model string

@@ -105,13 +105,7 @@ func (t *Token) fits(info TokenInfo) bool {
 	t.mu.Lock()
 	serial, opened := t.serial, t.opened
 	t.mu.Unlock()
-	return t.config.fits(info) && (!opened || info.Serial == serial)
-}
-
-// fits reports whether c may mean the token.
-func (c *Config) fits(info TokenInfo) bool {
-	is := func(want, got string) bool { return want == "" || want == got }
-	return is(c.Token, info.Label) && is(c.Serial, info.Serial) && is(c.Manufacturer, info.Manufacturer) && is(c.Model, info.Model)
+	return t.config.Fits(info) && (!opened || info.Serial == serial)
 }
 
 // text names what c looks for.

@@ -198,11 +198,12 @@ type op struct {
 	pin   bool   // C_Login was made: once is enough
 }
 
+var errBusy = fmt.Errorf("%w: it is busy", ErrTimeout)
+
 // retry calls try, and once more if it failed for a reason that a new session or a
 // library initialized anew may mend.
 func (t *Token) retry(ctx context.Context, name string, try func(*op) error) error {
-	tooLong := fmt.Errorf("%w: it is busy", ErrTimeout)
-	wait, cancel := context.WithTimeoutCause(ctx, t.config.timeout(), tooLong)
+	wait, cancel := context.WithTimeoutCause(ctx, t.config.timeout(), errBusy)
 	defer cancel()
 	o := &op{ctx: ctx, wait: wait}
 	for {

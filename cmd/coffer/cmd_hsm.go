@@ -155,7 +155,7 @@ func (h hsmFlags) status(ctx context.Context, u *ui) error {
 		return err
 	}
 	for _, info := range tokens {
-		if !fits(t.uri.Config, info) {
+		if !t.uri.Fits(info) {
 			continue
 		}
 		o := newTokenObject(info)
@@ -256,14 +256,4 @@ func (o hsmKeyObject) text() string {
 	r.add("URI", "%s", o.URI)
 	r.add("health", "%s", o.Health)
 	return r.text()
-}
-
-// fits reports whether the token is one that c names.
-func fits(c pkcs11.Config, i pkcs11.TokenInfo) bool {
-	for _, p := range [][2]string{{c.Token, i.Label}, {c.Serial, i.Serial}, {c.Manufacturer, i.Manufacturer}, {c.Model, i.Model}} {
-		if p[0] != "" && p[0] != p[1] {
-			return false
-		}
-	}
-	return true
 }
