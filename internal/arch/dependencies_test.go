@@ -76,7 +76,7 @@ func goMods(t *testing.T) (names []string) {
 		}
 		return err
 	})
-	if err != nil || len(names) < 7 {
+	if err != nil || len(names) < 8 {
 		t.Fatalf("found %q, %v", names, err)
 	}
 	return names

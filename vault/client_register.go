@@ -1,0 +1,197 @@
+package vault
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/coffer-backup/coffer/keys"
+	"github.com/coffer-backup/coffer/vault/wire"
+)
+
+// Register keeps ring under a password, and sees to it that the password opens what the
+// vault has before it returns. A key must not be used for backups before that.
+//
+// Where a record is, the newest key of that record's keyring has to be replaces, and the
+// record is gone afterwards, with its password. With nil for replaces, Register is
+// refused there, as a *StateError of wire.NeedOwner. It takes a TicketRegister and, if
+// replaces is not nil, a TicketStatus.
+func (c *Client) Register(ctx context.Context, credential string, password []byte, ring *Keyring, replaces *keys.AccountKey) (*Receipt, error) {
+	if replaces == nil {
+		return c.register(ctx, credential, password, ring, nil)
+	}
+	status, err := c.Status(ctx, credential)
+	var dead *TombstoneError
+	switch {
+	case errors.As(err, &dead):
+		return c.register(ctx, credential, password, ring, nil)
+	case err != nil:
+		return nil, err
+	}
+	return c.register(ctx, credential, password, ring, &base{key: replaces, gen: status.gen})
+}
+
+// ChangePassword registers what the old password opens under a new one. It takes a
+// TicketRecover and a TicketRegister.
+func (c *Client) ChangePassword(ctx context.Context, credential string, old, password []byte) (*Receipt, error) {
+	r, err := c.Recover(ctx, credential, old)
+	if err != nil {
+		return nil, err
+	}
+	return c.register(ctx, credential, password, r.Keyring, &base{r.Keyring.Newest(), r.Receipt.Gen, r.Receipt.KV})
+}
+
+// base is the record that a registration replaces.
+type base struct {
+	key *keys.AccountKey
+	gen uint64
+	kv  uint32 // 0: not known
+}
+
+// A registration is under way.
+type registration struct {
+	*Client
+	by     *trusted
+	place  place
+	base   *base // nil: there is none, as far as the client knows
+	id     [wire.IDSize]byte
+	secret [32]byte
+	index  [wire.IndexSize]byte
+}
+
+func (c *Client) register(ctx context.Context, credential string, password []byte, ring *Keyring, replaced *base) (*Receipt, error) {
+	r := &registration{Client: c, base: replaced, place: place{vault: c.vault, credential: credential}}
+	rand.Read(r.id[:]) // never fails, nor does the next
+	rand.Read(r.secret[:])
+	defer clear(r.secret[:])
+	export, err := r.upload(ctx, password, ring)
+	defer clear(export[:])
+	if err != nil {
+		return nil, err
+	}
+	l, err := r.try(ctx, password)
+	if err != nil {
+		return nil, err
+	}
+	defer l.wipe()
+	if subtle.ConstantTimeCompare(l.export[:], export[:]) != 1 {
+		return nil, fmt.Errorf("vault: %w: what is there is not what was registered", ErrForged)
+	}
+	return r.done(ctx, l)
+}
+
+// upload gives the vault what it is to keep, and returns the export key.
+func (r *registration) upload(ctx context.Context, password []byte, ring *Keyring) (export [32]byte, err error) {
+	x, err := newExchange(r.vault, r.place.credential, password)
+	if err != nil {
+		return export, err
+	}
+	defer x.Wipe()
+	begun, err := r.begin(ctx, x)
+	if err != nil {
+		return export, err
+	}
+	record, export, err := x.register(begun, r.by.KSF.wire())
+	if err != nil {
+		return export, err
+	}
+	r.index, r.place.descriptor = begun.Index, r.by.hash
+	m := &wire.RegPut{
+		Index: r.index, Registration: r.id, Secret: r.secret, Record: record, OwnerKey: r.place.ownerKey(ring),
+	}
+	return export, r.put(ctx, m, ring, export[:])
+}
+
+// leaps are by how much to be ahead of the time with a keyring's version.
+var leaps = [...]uint32{0, 1 << 10, 1 << 20}
+
+// put uploads the keyring with a version that is greater than that of the record which is
+// there. The client need not know that one: it takes the time, in seconds, since keyrings
+// do not change every second. Where one did, or a clock was wrong, it leaps ahead.
+func (r *registration) put(ctx context.Context, m *wire.RegPut, ring *Keyring, export []byte) (err error) {
+	now := uint32(time.Now().Unix())
+	if r.base != nil {
+		now = max(now, r.base.kv+1)
+	}
+	for _, leap := range leaps {
+		r.place.kv = now + leap
+		m.KV, m.Keyring = r.place.kv, r.place.wrap(ring, export)
+		_, err = r.ask(ctx, r.by, r.place.credential, m)
+		var state *StateError
+		if !errors.As(err, &state) || state.Code != wire.Conflict {
+			break
+		}
+	}
+	return err
+}
+
+// begin asks for an OPRF key, under the descriptor of today.
+func (r *registration) begin(ctx context.Context, x *exchange) (*wire.Begun, error) {
+	ticket, err := r.ticket(ctx, r.place.credential, TicketRegister)
+	if err != nil {
+		return nil, err
+	}
+	m := &wire.RegBegin{Ticket: ticket, Registration: r.id, Commitment: sha256.Sum256(r.secret[:]), Blinded: x.Blinded()}
+	var reply *wire.Reply
+	for range 2 {
+		if r.by, err = r.trust(ctx); err != nil {
+			return nil, err
+		}
+		m.Descriptor = r.by.hash
+		if reply, err = r.call(ctx, r.by, m); err != nil {
+			return nil, err
+		}
+		if reply.Code != wire.OldDescriptor {
+			break
+		}
+		r.distrust(r.by)
+	}
+	if reply.Code != wire.OK {
+		return nil, r.refusal(r.by, r.place.credential, reply)
+	}
+	// With any other key, somebody in between could try passwords on what is uploaded.
+	if newest := r.by.newest(); reply.Begun.AKE != newest.ID || string(reply.Begun.ServerKey[:]) != string(newest.Key) {
+		return nil, fmt.Errorf("vault: %v: %w: the AKE key is not that of the descriptor", reply.Call, ErrForged)
+	}
+	return reply.Begun, nil
+}
+
+// try logs in on what was uploaded.
+func (r *registration) try(ctx context.Context, password []byte) (*login, error) {
+	x, err := newExchange(r.vault, r.place.credential, password)
+	if err != nil {
+		return nil, err
+	}
+	defer x.Wipe()
+	reply, err := r.ask(ctx, r.by, r.place.credential, &wire.RegTry{
+		Index: r.index, Registration: r.id, Secret: r.secret, Attempt: x.attempt, KE1: x.start(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	l, err := x.finish(r.by, reply.Login)
+	if errors.Is(err, errWrongPassword) {
+		err = fmt.Errorf("vault: %v: %w: the password does not open what was registered", reply.Call, ErrForged)
+	}
+	return l, err
+}
+
+// done makes the registration the record.
+func (r *registration) done(ctx context.Context, l *login) (*Receipt, error) {
+	m := &wire.RegDone{Token: l.token, KE3: l.ke3}
+	if b := r.base; b != nil {
+		message := ownerMessage(r.vault, r.place.credential, b.gen, wire.OpSwap, string(r.id[:]), 0)
+		signature := ed25519.Sign(ownerKey(b.key, r.vault, r.place.credential), message)
+		m.Signature = (*[wire.SignatureSize]byte)(signature)
+	}
+	reply, err := r.ask(ctx, r.by, r.place.credential, m)
+	if err != nil {
+		return nil, err
+	}
+	return reply.Receipt, nil
+}
