@@ -147,7 +147,7 @@ func (s *session) generateKept(spec KeySpec, taken attributes) (kept bool, err e
 		}
 		made = []object{private, public}
 	}
-	if err = s.checkMade(made[0], spec.Mech); err == nil {
+	if err = s.checkMade(made[0], usage(spec.Mech)); err == nil {
 		return true, nil
 	}
 	for _, h := range made {
@@ -190,10 +190,10 @@ func usage(m format.Mech) map[uint]bool {
 	}
 }
 
-// locked returns the attributes of a key for m that never leaves the token.
-func locked(m format.Mech) attributes {
+// locked returns the attributes of a key of that usage that never leaves the token.
+func locked(usage map[uint]bool) attributes {
 	t := attributes{attribute(p11.CKA_SENSITIVE, true), attribute(p11.CKA_EXTRACTABLE, false)}
-	for kind, value := range usage(m) {
+	for kind, value := range usage {
 		t = append(t, attribute(kind, value))
 	}
 	return t
@@ -204,7 +204,7 @@ func (s *session) generate(m format.Mech, more attributes) (object, error) {
 		attribute(p11.CKA_CLASS, uint(p11.CKO_SECRET_KEY)),
 		attribute(p11.CKA_KEY_TYPE, uint(p11.CKK_AES)),
 		attribute(p11.CKA_VALUE_LEN, uint(32)),
-	}, locked(m), more)
+	}, locked(usage(m)), more)
 	mech := []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_KEY_GEN, nil)}
 	h, err := s.lib("C_GenerateKey").GenerateKey(s.handle, mech, template)
 	return h, s.failed(err)
@@ -220,14 +220,14 @@ func (s *session) generatePair(bits uint, morePublic, morePrivate attributes) (p
 	}, morePublic)
 	mech := []*p11.Mechanism{p11.NewMechanism(p11.CKM_RSA_PKCS_KEY_PAIR_GEN, nil)}
 	public, private, err = s.lib("C_GenerateKeyPair").GenerateKeyPair(s.handle, mech, publicTemplate,
-		slices.Concat(locked(format.MechRSAOAEP), morePrivate))
+		slices.Concat(locked(usage(format.MechRSAOAEP)), morePrivate))
 	return public, private, s.failed(err)
 }
 
-// checkMade reads what became of the attributes that were asked for. Those that a token
-// need not have are judged if it has them; not CKA_LOCAL, of which NSS says no.
-func (s *session) checkMade(h object, m format.Mech) error {
-	want := usage(m)
+// checkMade reads what became of the attributes that were asked for, of which want has
+// the usage. Those that a token need not have are judged if it has them; not CKA_LOCAL,
+// of which NSS says no.
+func (s *session) checkMade(h object, want map[uint]bool) error {
 	want[p11.CKA_SENSITIVE], want[p11.CKA_EXTRACTABLE] = true, false
 	for kind, is := range want {
 		got, err := s.attribute(h, kind)

@@ -353,7 +353,7 @@ func slotMech(slot format.Slot) format.Mech {
 // firstMech returns the first of mechs that try does not fail for. It goes on after an
 // error that says that there is no such mech, and after one that says nothing if that
 // comes twice.
-func firstMech(mechs []format.Mech, try func(format.Mech) error) (format.Mech, error) {
+func firstMech[M any](mechs []M, try func(M) error) (none M, err error) {
 	var lacking []error
 	for _, m := range mechs {
 		err := try(m)
@@ -364,11 +364,11 @@ func firstMech(mechs []format.Mech, try func(format.Mech) error) (format.Mech, e
 		case err == nil:
 			return m, nil
 		case !lacks(err) && !mayPass(err):
-			return 0, err
+			return none, err
 		}
 		lacking = append(lacking, fmt.Errorf("%v: %w", m, bare(err)))
 	}
-	return 0, joined(lacking)
+	return none, joined(lacking)
 }
 
 // bare returns what the token said, without who asked what.

@@ -4,6 +4,8 @@ package pkcs11
 
 import (
 	"context"
+	"crypto/ecdh"
+	"crypto/ecdsa"
 	"fmt"
 
 	"github.com/coffer-backup/coffer/backends"
@@ -28,7 +30,13 @@ func (*Token) Probe(context.Context) ([]Mode, error)              { return nil, 
 func (*Token) Bulk(context.Context) (backends.Backend, error)     { return nil, errNoCgo }
 func (*Token) Key(context.Context, KeyRef) (*Key, error)          { return nil, errNoCgo }
 func (*Token) GenerateKey(context.Context, KeySpec) (*Key, error) { return nil, errNoCgo }
-func (*Token) Close() error                                       { return errNoCgo }
+func (*Token) VaultKeys(context.Context, VaultRef) (*VaultKeys, error) {
+	return nil, errNoCgo
+}
+func (*Token) GenerateVaultKeys(context.Context, VaultRef) (*VaultKeys, error) {
+	return nil, errNoCgo
+}
+func (*Token) Close() error { return errNoCgo }
 
 // A Key is one in a token. Without cgo there is none.
 type Key struct{ _ struct{} }
@@ -47,3 +55,20 @@ func (*Key) Wrap(context.Context, format.Core, *keys.FileKey) (format.Slot, erro
 func (*Key) Unwrap(context.Context, format.Core, format.Slot) (*keys.FileKey, error) {
 	return nil, errNoCgo
 }
+
+// VaultKeys are keys in a token. Without cgo there are none.
+type VaultKeys struct{ _ struct{} }
+
+func (*VaultKeys) NewKey(context.Context) (ECKey, error) { return ECKey{}, errNoCgo }
+func (*VaultKeys) ECDH(context.Context, ECKey, ...*ecdh.PublicKey) ([][]byte, error) {
+	return nil, errNoCgo
+}
+func (*VaultKeys) Agree(context.Context, string, ...*ecdh.PublicKey) ([][]byte, error) {
+	return nil, errNoCgo
+}
+func (*VaultKeys) MAC(context.Context, []byte) ([32]byte, error)    { return [32]byte{}, errNoCgo }
+func (*VaultKeys) Sign(context.Context, [32]byte) ([64]byte, error) { return [64]byte{}, errNoCgo }
+func (*VaultKeys) SigningKey() *ecdsa.PublicKey                     { return nil }
+func (*VaultKeys) AgreementKey(string) *ecdh.PublicKey              { return nil }
+func (*VaultKeys) Exposures(context.Context) ([]string, error)      { return nil, errNoCgo }
+func (*VaultKeys) SelfTest(context.Context) error                   { return errNoCgo }

@@ -18,12 +18,16 @@ type errand struct {
 	AES     []byte
 	Usage   Usage
 	RSA     []byte // PKCS #8
+	MAC     []byte
+	EC      []byte // a scalar of P-256
+	Wrap    uint   // by which mechanism the key with that label wraps EC
 	Destroy bool
 }
 
 const errandVariable = "COFFER_TOKENTEST_ERRAND"
 
-func (e errand) run(t testing.TB, env ...string) {
+// run returns what the child printed.
+func (e errand) run(t testing.TB, env ...string) []byte {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
@@ -36,7 +40,7 @@ func (e errand) run(t testing.TB, env ...string) {
 	cmd := exec.Command(program)
 	cmd.Stdin = bytes.NewReader(text)
 	// The race detector would have the child sleep before it exits.
-	run(t, cmd, append(env, errandVariable+"=1", "GORACE=atexit_sleep_ms=0")...)
+	return run(t, cmd, append(env, errandVariable+"=1", "GORACE=atexit_sleep_ms=0")...)
 }
 
 func init() {

@@ -3,12 +3,14 @@
 package tokentest
 
 import (
+	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"unsafe"
 
 	"github.com/miekg/pkcs11"
@@ -30,6 +32,16 @@ func (e errand) do() error {
 	session, err := e.login(p)
 	if err != nil {
 		return err
+	}
+	if e.Wrap != 0 {
+		wrapped, err := e.wrapEC(p, session)
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stdout.Write(wrapped); err != nil {
+			return err
+		}
+		return p.Finalize()
 	}
 	objects, err := e.objects()
 	if err != nil {
@@ -83,6 +95,53 @@ func (e errand) destroy(p *pkcs11.Ctx, session pkcs11.SessionHandle) error {
 	return err
 }
 
+// wrapEC wraps a private key that lasts as long as the session.
+func (e errand) wrapEC(p *pkcs11.Ctx, session pkcs11.SessionHandle) ([]byte, error) {
+	template := append(e.ecPrivate(), pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY),
+		pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_EC),
+		pkcs11.NewAttribute(pkcs11.CKA_TOKEN, false),
+		pkcs11.NewAttribute(pkcs11.CKA_SENSITIVE, false),
+		pkcs11.NewAttribute(pkcs11.CKA_EXTRACTABLE, true))
+	key, err := p.CreateObject(session, template)
+	if err != nil {
+		return nil, fmt.Errorf("C_CreateObject: %w", err)
+	}
+	if err := p.FindObjectsInit(session, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_LABEL, e.Label)}); err != nil {
+		return nil, err
+	}
+	found, _, err := p.FindObjects(session, 2)
+	if err != nil || len(found) != 1 {
+		return nil, fmt.Errorf("%d keys %q: %w", len(found), e.Label, err)
+	}
+	if err := p.FindObjectsFinal(session); err != nil {
+		return nil, err
+	}
+	return p.WrapKey(session, []*pkcs11.Mechanism{pkcs11.NewMechanism(e.Wrap, nil)}, found[0], key)
+}
+
+// p256 is the OID of P-256.
+var p256 = []byte{6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7}
+
+func (e errand) ecPoint() []byte {
+	key, err := ecdh.P256().NewPrivateKey(e.EC)
+	if err != nil {
+		panic(err)
+	}
+	return key.PublicKey().Bytes()
+}
+
+func (e errand) ecPrivate() []*pkcs11.Attribute {
+	private := []*pkcs11.Attribute{
+		pkcs11.NewAttribute(pkcs11.CKA_EC_PARAMS, p256),
+		pkcs11.NewAttribute(pkcs11.CKA_VALUE, e.EC),
+	}
+	if e.InitArgs != "" { // NSS does not compute it
+		const ckaNSSDB = 0xD5A0DB00
+		private = append(private, pkcs11.NewAttribute(ckaNSSDB, e.ecPoint()))
+	}
+	return private
+}
+
 func (e errand) objects() ([][]*pkcs11.Attribute, error) {
 	// A new ID each, because NSS replaces a key by the next one of its ID.
 	id := make([]byte, 16)
@@ -111,6 +170,22 @@ func (e errand) objects() ([][]*pkcs11.Attribute, error) {
 			pkcs11.NewAttribute(pkcs11.CKA_WRAP, !encrypt),
 			pkcs11.NewAttribute(pkcs11.CKA_UNWRAP, !encrypt),
 		)...)}, nil
+	case e.MAC != nil:
+		return [][]*pkcs11.Attribute{common(pkcs11.CKO_SECRET_KEY, pkcs11.CKK_GENERIC_SECRET, true, append(secret,
+			pkcs11.NewAttribute(pkcs11.CKA_VALUE, e.MAC),
+			pkcs11.NewAttribute(pkcs11.CKA_SIGN, true),
+		)...)}, nil
+	case e.EC != nil:
+		return [][]*pkcs11.Attribute{
+			common(pkcs11.CKO_PRIVATE_KEY, pkcs11.CKK_EC, true, append(append(secret, e.ecPrivate()...),
+				pkcs11.NewAttribute(pkcs11.CKA_SIGN, e.Usage == Sign),
+				pkcs11.NewAttribute(pkcs11.CKA_DERIVE, e.Usage == Derive),
+			)...),
+			common(pkcs11.CKO_PUBLIC_KEY, pkcs11.CKK_EC, false,
+				pkcs11.NewAttribute(pkcs11.CKA_EC_PARAMS, p256),
+				pkcs11.NewAttribute(pkcs11.CKA_EC_POINT, append([]byte{4, 65}, e.ecPoint()...)),
+			),
+		}, nil
 	case e.RSA != nil:
 		key, err := x509.ParsePKCS8PrivateKey(e.RSA)
 		if err != nil {

@@ -20,10 +20,12 @@ import (
 // Usage is what an imported key may do.
 type Usage int
 
-// A key does one or the other, as those that coffer makes.
+// A key does one of these, as those that coffer makes.
 const (
 	Encrypt Usage = iota // CKA_ENCRYPT and CKA_DECRYPT
 	Wrap                 // CKA_WRAP and CKA_UNWRAP
+	Sign                 // CKA_SIGN
+	Derive               // CKA_DERIVE
 )
 
 // Soft is a SoftHSM with one token or more.
@@ -89,16 +91,35 @@ func (s *Soft) ImportRSA(label string, pkcs8 []byte) {
 	s.errand(errand{Label: label, RSA: pkcs8})
 }
 
+// ImportMAC makes a generic secret in the first token, which may sign.
+func (s *Soft) ImportMAC(label string, key []byte) {
+	s.t.Helper()
+	s.errand(errand{Label: label, MAC: key})
+}
+
+// ImportEC makes a key pair of P-256 in the first token, whose private half may sign or derive.
+func (s *Soft) ImportEC(label string, scalar []byte, usage Usage) {
+	s.t.Helper()
+	s.errand(errand{Label: label, EC: scalar, Usage: usage})
+}
+
+// WrapEC returns a private key of P-256 as the key with this label in the first token wraps it by
+// mechanism.
+func (s *Soft) WrapEC(label string, mechanism uint, scalar []byte) []byte {
+	s.t.Helper()
+	return s.errand(errand{Label: label, EC: scalar, Wrap: mechanism})
+}
+
 // Destroy destroys all keys with this label in the first token.
 func (s *Soft) Destroy(label string) {
 	s.t.Helper()
 	s.errand(errand{Label: label, Destroy: true})
 }
 
-func (s *Soft) errand(e errand) {
+func (s *Soft) errand(e errand) []byte {
 	s.t.Helper()
 	e.Module, e.Token, e.PIN = s.Module, s.Label, s.PIN
-	e.run(s.t, "SOFTHSM2_CONF="+s.Conf)
+	return e.run(s.t, "SOFTHSM2_CONF="+s.Conf)
 }
 
 // NSSToken is NSS's own token with a database.
@@ -140,16 +161,35 @@ func (n *NSSToken) ImportRSA(label string, pkcs8 []byte) {
 	n.errand(errand{Label: label, RSA: pkcs8})
 }
 
+// ImportMAC makes a generic secret, which may sign.
+func (n *NSSToken) ImportMAC(label string, key []byte) {
+	n.t.Helper()
+	n.errand(errand{Label: label, MAC: key})
+}
+
+// ImportEC makes a key pair of P-256, whose private half may sign or derive.
+func (n *NSSToken) ImportEC(label string, scalar []byte, usage Usage) {
+	n.t.Helper()
+	n.errand(errand{Label: label, EC: scalar, Usage: usage})
+}
+
+// WrapEC returns a private key of P-256 as the key with this label wraps it by
+// mechanism.
+func (n *NSSToken) WrapEC(label string, mechanism uint, scalar []byte) []byte {
+	n.t.Helper()
+	return n.errand(errand{Label: label, EC: scalar, Wrap: mechanism})
+}
+
 // Destroy destroys all keys with this label.
 func (n *NSSToken) Destroy(label string) {
 	n.t.Helper()
 	n.errand(errand{Label: label, Destroy: true})
 }
 
-func (n *NSSToken) errand(e errand) {
+func (n *NSSToken) errand(e errand) []byte {
 	n.t.Helper()
 	e.Module, e.InitArgs, e.Token, e.PIN = n.Module, n.InitArgs, n.Label, n.PIN
-	e.run(n.t)
+	return e.run(n.t)
 }
 
 // library returns the first file that fits one of patterns, the places where Debian
@@ -172,10 +212,13 @@ func write(t testing.TB, file, text string) {
 	}
 }
 
-func run(t testing.TB, cmd *exec.Cmd, env ...string) {
+// run returns what cmd wrote.
+func run(t testing.TB, cmd *exec.Cmd, env ...string) []byte {
 	t.Helper()
 	cmd.Env = append(os.Environ(), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
+	return out
 }

@@ -223,6 +223,7 @@ PASS(C_GetSessionInfo, (CK_SESSION_HANDLE h, CK_SESSION_INFO *i), (h, i))
 PASS(C_Login, (CK_SESSION_HANDLE h, CK_USER_TYPE u, CK_BYTE *p, CK_ULONG n), (h, u, p, n))
 PASS(C_Logout, (CK_SESSION_HANDLE h), (h))
 PASS(C_CreateObject, (CK_SESSION_HANDLE h, CK_ATTRIBUTE *a, CK_ULONG n, CK_OBJECT_HANDLE *o), (h, a, n, o))
+PASS(C_CopyObject, (CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o, CK_ATTRIBUTE *a, CK_ULONG n, CK_OBJECT_HANDLE *c), (h, o, a, n, c))
 PASS(C_DestroyObject, (CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o), (h, o))
 PASS(C_FindObjectsInit, (CK_SESSION_HANDLE h, CK_ATTRIBUTE *a, CK_ULONG n), (h, a, n))
 PASS(C_FindObjects, (CK_SESSION_HANDLE h, CK_OBJECT_HANDLE *o, CK_ULONG max, CK_ULONG *n), (h, o, max, n))
@@ -345,6 +346,31 @@ static CK_RV my_C_UnwrapKey(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HAND
 	return real->C_UnwrapKey(h, &copy, w, in, n, a, an, k);
 }
 
+static CK_RV my_C_DeriveKey(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *a, CK_ULONG n,
+			    CK_OBJECT_HANDLE *k)
+{
+	ENTER(C_DeriveKey);
+	MECHANISM(m);
+	return real->C_DeriveKey(h, &copy, b, a, n, k);
+}
+
+static CK_RV my_C_SignInit(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HANDLE k)
+{
+	ENTER(C_SignInit);
+	MECHANISM(m);
+	return real->C_SignInit(h, &copy, k);
+}
+
+static CK_RV my_C_Sign(CK_SESSION_HANDLE h, CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *outn)
+{
+	CK_RV rv;
+
+	ENTER(C_Sign);
+	rv = real->C_Sign(h, in, n, out, outn);
+	shortened("C_Sign", rv, out, outn);
+	return rv;
+}
+
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out)
 {
 	void *handle = dlopen(MODULE, RTLD_NOW | RTLD_LOCAL);
@@ -382,6 +408,10 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out)
 	SET(C_GenerateKeyPair);
 	SET(C_WrapKey);
 	SET(C_UnwrapKey);
+	SET(C_CopyObject);
+	SET(C_DeriveKey);
+	SET(C_SignInit);
+	SET(C_Sign);
 	*out = &list;
 	return CKR_OK;
 }
