@@ -36,7 +36,9 @@ func (s *Server) start(ctx context.Context, r *wire.Start) (*wire.Reply, error) 
 	now := s.clock.unix()
 	virtual := s.virtual(u, t.credential)
 	o, err := s.transact(ctx, u, func(state *machine.State) machine.Outcome {
-		if _, ok := s.points[akeOf(state, virtual)]; !ok { // it would cost an attempt
+		if _, ok := s.points[akeOf(state, virtual)]; !ok {
+			// The descriptor has lost a key that records need: no client would accept what
+			// it gives, and each attempt would be lost.
 			return machine.Outcome{Code: wire.Unavailable}
 		}
 		return s.policy.Start(state, now, machine.Start{

@@ -3,14 +3,10 @@ package vault
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"errors"
 	"fmt"
-	"math/big"
 	"math/rand/v2"
 	"time"
-
-	"filippo.io/nistec"
 
 	"github.com/coffer-backup/coffer/vault/wire"
 )
@@ -45,13 +41,13 @@ func (c *Client) trust(ctx context.Context) (*trusted, error) {
 		return err == nil, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("vault: asking for the descriptor: %w", err)
+		return nil, fmt.Errorf("asking for the descriptor: %w", err)
 	}
 	d, err := ParseDescriptor(signed, c.vault)
 	if err != nil {
 		return nil, err
 	}
-	statement, err := statementKey(d)
+	statement, err := d.statementKey()
 	if err != nil {
 		return nil, err
 	}
@@ -74,18 +70,9 @@ func (c *Client) distrust(k *trusted) {
 	}
 }
 
-func statementKey(d *Descriptor) (*ecdsa.PublicKey, error) {
-	p, err := nistec.NewP256Point().SetBytes(d.Statement)
-	if err != nil {
-		return nil, fmt.Errorf("%w: its statement key: %w", ErrDescriptor, err)
-	}
-	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), p.Bytes())
-}
-
-// verify reports whether signature, r ‖ s, is the vault's.
-func (k *trusted) verify(digest [32]byte, signature []byte) bool {
-	r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
-	return ecdsa.Verify(k.statement, digest[:], r, s)
+// verify reports whether signature is the vault's.
+func (k *trusted) verify(digest [32]byte, signature [wire.SignatureSize]byte) bool {
+	return verifySignature(k.statement, digest, signature)
 }
 
 // ake returns the AKE key of that id, or nil.
@@ -145,7 +132,7 @@ func (c *Client) call(ctx context.Context, k *trusted, r wire.Request) (reply *w
 		c.distrust(k) // the keys may have changed
 	}
 	if err != nil {
-		return reply, fmt.Errorf("vault: %v: %w", r.Call(), err)
+		return reply, fmt.Errorf("%v: %w", r.Call(), err)
 	}
 	return reply, nil
 }
@@ -160,7 +147,7 @@ func (k *trusted) read(request, frame []byte, call wire.Call) (*wire.Reply, erro
 	if reply.Code == wire.Unavailable {
 		return reply, nil
 	}
-	if !k.verify(replyDigest(request, frame), frame[len(frame)-wire.SignatureSize:]) {
+	if !k.verify(replyDigest(request, frame), [wire.SignatureSize]byte(frame[len(frame)-wire.SignatureSize:])) {
 		return reply, fmt.Errorf("%w: its signature is wrong", ErrForged)
 	}
 	return reply, nil
@@ -184,8 +171,8 @@ func (c *Client) refusal(k *trusted, credential string, r *wire.Reply) error {
 	if t == nil {
 		return &StateError{r.Call, r.Code, r.Left, r.Max, timeOf(r.Until)}
 	}
-	if !k.verify(tombstoneDigest(c.vault, credential, t.Cause, t.Time), t.Signature[:]) {
-		return fmt.Errorf("vault: %v: %w: the signature of the tombstone is wrong", r.Call, ErrForged)
+	if !k.verify(tombstoneDigest(c.vault, credential, t.Cause, t.Time), t.Signature) {
+		return fmt.Errorf("%v: %w: the signature of the tombstone is wrong", r.Call, ErrForged)
 	}
 	return &TombstoneError{t.Cause, timeOf(t.Time)}
 }

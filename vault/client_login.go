@@ -121,11 +121,11 @@ func (c *Client) finish(ctx context.Context, l *login, m *wire.Command) (*wire.R
 	}
 	plain, err = unseal(l.session, labelRelease, l.attempt, reply.Release)
 	if err != nil {
-		return nil, fmt.Errorf("vault: %v: %w: what it released does not open", reply.Call, ErrForged)
+		return nil, fmt.Errorf("%v: %w: what it released does not open", reply.Call, ErrForged)
 	}
 	release, err := wire.ParseRelease(plain)
 	if err != nil {
-		return nil, fmt.Errorf("vault: %v: %w: %w", reply.Call, ErrForged, err)
+		return nil, fmt.Errorf("%v: %w: %w", reply.Call, ErrForged, err)
 	}
 	return release, nil
 }

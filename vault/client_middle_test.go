@@ -323,6 +323,35 @@ func TestMiddlemanRegistration(t *testing.T) {
 	}
 }
 
+// TestMiddlemanOldRecord has a vault show, in place of what was registered, an older
+// record that the same password opens.
+func TestMiddlemanOldRecord(t *testing.T) {
+	v := newTestVault(t)
+	ctx, ring := t.Context(), newTestRing(t, 1)
+	if _, err := v.client(v).Register(ctx, alice, password, ring, nil); err != nil {
+		t.Fatal(err)
+	}
+	tap := &wiretap{Transport: v, after: func(_ int, call wire.Call, request, reply []byte) ([]byte, error) {
+		if call != wire.CallRegTry {
+			return reply, nil
+		}
+		r, _ := wire.ParseRequest(request)
+		try := r.(*wire.RegTry)
+		frame, err := v.Server.Call(ctx, wire.AppendRequest(nil, &wire.Start{
+			Ticket: must(v.issuer.Ticket(alice, TicketRecover, v.now())), Attempt: try.Attempt, KE1: try.KE1,
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame[1] = byte(wire.CallRegTry)
+		return v.sign(request, frame), nil
+	}}
+	_, err := v.client(tap).Register(ctx, alice, password, ring, ring.Newest())
+	if !errors.Is(err, ErrForged) || slices.Contains(tap.calls(), "RegDone") {
+		t.Errorf("%v after %v", err, tap.calls())
+	}
+}
+
 // TestMiddlemanFinish answers what comes after the login in wrong ways.
 func TestMiddlemanFinish(t *testing.T) {
 	v := newTestVault(t)

@@ -80,7 +80,7 @@ func (c *Client) register(ctx context.Context, credential string, password []byt
 	}
 	defer l.wipe()
 	if subtle.ConstantTimeCompare(l.export[:], export[:]) != 1 {
-		return nil, fmt.Errorf("vault: %w: what is there is not what was registered", ErrForged)
+		return nil, fmt.Errorf("%w: what is there is not what was registered", ErrForged)
 	}
 	return r.done(ctx, l)
 }
@@ -156,7 +156,7 @@ func (r *registration) begin(ctx context.Context, x *exchange) (*wire.Begun, err
 	}
 	// With any other key, somebody in between could try passwords on what is uploaded.
 	if newest := r.by.newest(); reply.Begun.AKE != newest.ID || string(reply.Begun.ServerKey[:]) != string(newest.Key) {
-		return nil, fmt.Errorf("vault: %v: %w: the AKE key is not that of the descriptor", reply.Call, ErrForged)
+		return nil, fmt.Errorf("%v: %w: the AKE key is not that of the descriptor", reply.Call, ErrForged)
 	}
 	return reply.Begun, nil
 }
@@ -176,7 +176,7 @@ func (r *registration) try(ctx context.Context, password []byte) (*login, error)
 	}
 	l, err := x.finish(r.by, reply.Login)
 	if errors.Is(err, errWrongPassword) {
-		err = fmt.Errorf("vault: %v: %w: the password does not open what was registered", reply.Call, ErrForged)
+		err = fmt.Errorf("%v: %w: the password does not open what was registered", reply.Call, ErrForged)
 	}
 	return l, err
 }

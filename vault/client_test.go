@@ -255,7 +255,7 @@ func TestClientDevices(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, key := range added {
 			wg.Go(func() {
-				for {
+				for range 100 {
 					_, err := v.client(v).Put(ctx, alice, password, func(k *Keyring) (*Keyring, error) { return k.Append(key) })
 					if codeOf(err) == wire.Busy || codeOf(err) == wire.Wait || codeOf(err) == wire.Conflict || codeOf(err) == wire.Stale {
 						time.Sleep(time.Second)
@@ -266,6 +266,7 @@ func TestClientDevices(t *testing.T) {
 					}
 					return
 				}
+				t.Error("a hundred tries in vain")
 			})
 		}
 		wg.Wait()
@@ -318,6 +319,34 @@ func TestClientConflict(t *testing.T) {
 	if _, err := c.Put(ctx, alice, password, func(*Keyring) (*Keyring, error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestClientSameSecond registers again and again while the clock stands still.
+func TestClientSameSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTestVault(t)
+		c, ctx := v.client(v), t.Context()
+		ring := newTestRing(t, 1)
+		var last uint32
+		for n := range len(leaps) {
+			var replaces *keys.AccountKey
+			if n > 0 {
+				replaces = ring.Newest()
+			}
+			r, err := c.Register(ctx, alice, password, ring, replaces)
+			if err != nil || r.KV <= last {
+				t.Fatalf("registration %d: %+v, %v; the last had version %d", n, r, err, last)
+			}
+			last = r.KV
+		}
+		// Who logs in is told the version, and needs no leap.
+		if r, err := c.ChangePassword(ctx, alice, password, password2); err != nil || r.KV != last+1 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if _, err := c.Register(ctx, alice, password, ring, ring.Newest()); codeOf(err) != wire.Conflict {
+			t.Errorf("registering with a clock that is far behind: %v", err)
+		}
+	})
 }
 
 // TestClientFullRing keeps as many keys as there can be.

@@ -9,7 +9,8 @@ import (
 )
 
 // ErrForged is wrapped by errors about answers that the vault did not give, or that fit
-// nothing which was registered: somebody is in between, or the vault is broken.
+// nothing which was registered: somebody is in between, or the vault is broken. A
+// Transport returns it for what is no reply of a vault at all; nothing is sent again then.
 var ErrForged = errors.New("vault: an answer is not to be trusted")
 
 // A WrongPasswordError is returned for a password that opens nothing. A vault does not

@@ -23,6 +23,7 @@ const (
 	labelRelease    = "coffer vault v1 release"    // from the session key
 	labelWrap       = "coffer vault v1 wrap"       // from the export key
 	labelIndex      = "coffer vault v1 index"      // by the MAC key
+	labelIndexKey   = "coffer vault v1 proof"      // by the MAC key
 	labelRow        = "coffer vault v1 row"        // by the MAC key
 	labelSealRow    = "coffer vault v1 seal row"   // from a record's root, as those below
 	labelSealPend   = "coffer vault v1 seal pending"

@@ -62,7 +62,7 @@ func (t *teller) round(ctx context.Context) error {
 		return nil
 	}
 	if !t.begun {
-		cells, err := t.store.View(ctx, ownIndex)
+		cells, err := t.store.View(ctx, t.own)
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func (t *teller) overdue(ctx context.Context) error {
 	if done == t.saved {
 		return nil
 	}
-	err := t.store.Update(ctx, ownIndex, func(store.Cells) (store.Change, error) {
+	err := t.store.Update(ctx, t.own, func(store.Cells) (store.Change, error) {
 		return store.Change{Pending: binary.BigEndian.AppendUint64(nil, done)}, nil
 	})
 	if err == nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -42,15 +43,29 @@ type subject struct {
 
 // subject returns the place of a credential id.
 func (s *Server) subject(ctx context.Context, credential string) (*subject, error) {
-	index, err := s.evaluator.MAC(ctx, lp(lp([]byte(labelIndex), s.id), credential))
+	name, err := s.evaluator.MAC(ctx, lp(lp([]byte(labelIndex), s.id), credential))
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
-	return s.subjectAt(ctx, index)
+	return s.subjectAt(ctx, s.index(name[:]))
 }
 
-// subjectAt returns the place of an index.
+// index completes the first half of name to an index: the second half is proof that the
+// vault made it.
+func (s *Server) index(name []byte) (index store.Index) {
+	half := copy(index[:], name[:len(index)/2])
+	h := hmac.New(sha256.New, s.indexKey[:])
+	h.Write(index[:half])
+	copy(index[half:], h.Sum(nil))
+	return index
+}
+
+// subjectAt returns the place of an index, which may be a stranger's: one that the vault
+// did not make is refused before the evaluator is asked.
 func (s *Server) subjectAt(ctx context.Context, index store.Index) (*subject, error) {
+	if own := s.index(index[:]); !hmac.Equal(own[:], index[:]) {
+		return nil, ErrRefused
+	}
 	root, err := s.evaluator.MAC(ctx, append([]byte(labelRow), index[:]...))
 	if err != nil {
 		return nil, s.failed(ctx, err)

@@ -13,10 +13,6 @@ import (
 	"github.com/coffer-backup/coffer/vault/wire"
 )
 
-// A server's own cells are in the place of this index, which no credential id has: Row
-// is the newest head of the log, Pending is how far notices were sent.
-var ownIndex = store.Index(sha256.Sum256([]byte(labelHead)))
-
 const (
 	roundTime  = time.Second
 	roundCount = 1000 // records or entries in a step
@@ -110,7 +106,7 @@ func parseHead(b []byte) (*Head, error) {
 
 // Head returns the newest signed head of the log, or nil if there is none yet.
 func (s *Server) Head(ctx context.Context) (*Head, error) {
-	cells, err := s.store.View(ctx, ownIndex)
+	cells, err := s.store.View(ctx, s.own)
 	if err != nil || cells.Row == nil {
 		return nil, err
 	}
@@ -140,14 +136,14 @@ func (s *Server) signHead(ctx context.Context) error {
 			break
 		}
 	}
-	if last.Seq == first {
+	if last.Seq == first && signed != nil {
 		return nil
 	}
 	h := &Head{Seq: last.Seq, Hash: last.Hash, Time: s.clock.unix()}
 	if h.Signature, err = s.evaluator.Sign(ctx, h.digest(s.id)); err != nil {
 		return s.failed(ctx, err)
 	}
-	return s.store.Update(ctx, ownIndex, func(store.Cells) (store.Change, error) {
+	return s.store.Update(ctx, s.own, func(store.Cells) (store.Change, error) {
 		return store.Change{Row: append(h.fields(nil), h.Signature[:]...)}, nil
 	})
 }
@@ -158,16 +154,26 @@ var ErrClock = errors.New("vault: the clock is behind the last entry of the log"
 // checkLog compares the log with its signed head, and the clock with both.
 func (s *Server) checkLog(ctx context.Context, clockWasWrong bool) error {
 	h, err := s.Head(ctx)
-	if err != nil || h == nil {
+	if err != nil {
 		return err
+	}
+	if h == nil {
+		if entries, err := s.store.Log(ctx, 0, 1); err != nil {
+			return err
+		} else if len(entries) > 0 {
+			return fmt.Errorf("%w: the store is another vault's, or the evaluator has another MAC key", errCell)
+		}
+		return s.signHead(ctx) // so that it is there from now on
 	}
 	if !s.verify(h.digest(s.id), h.Signature) {
 		return fmt.Errorf("%w: the head of the log is not signed by this vault", errCell)
 	}
-	if entries, err := s.store.Log(ctx, h.Seq-1, 1); err != nil {
-		return err
-	} else if len(entries) == 0 || entries[0].Hash != h.Hash {
-		return fmt.Errorf("%w: the log does not go with its head", store.ErrChain)
+	if h.Seq > 0 {
+		if entries, err := s.store.Log(ctx, h.Seq-1, 1); err != nil {
+			return err
+		} else if len(entries) == 0 || entries[0].Hash != h.Hash {
+			return fmt.Errorf("%w: the log does not go with its head", store.ErrChain)
+		}
 	}
 	if behind := h.Time - s.clock.unix(); behind > int64(maxStep/time.Second) && !clockWasWrong {
 		return fmt.Errorf("%w by %d s: set it; if it was ahead before, and is right now, say so", ErrClock, behind)

@@ -60,13 +60,17 @@ type Server struct {
 	log        *slog.Logger
 	notify     func(context.Context, Notice) error
 
-	points  map[uint16]evaluator.Point // the AKE keys
-	decoy   evaluator.Key              // what is evaluated where there is no record
-	nobody  nobody                     // what is opened there
-	fakeKey evaluator.Point            // the client's key where there is no record
-	calls   chan struct{}              // one in it for each call
-	ailing  atomic.Bool                // the evaluator has failed: it has to prove itself first
-	stepped atomic.Bool                // the clock has, and that was logged
+	// own is the index of the server's own cells, which no credential id has: Row is the
+	// newest head of the log, Pending is how far notices were sent.
+	own      store.Index
+	indexKey [32]byte                   // of the half of an index that proves it
+	points   map[uint16]evaluator.Point // the AKE keys of the descriptor
+	decoy    evaluator.Key              // what is evaluated where there is no record
+	nobody   nobody                     // what is opened there
+	fakeKey  evaluator.Point            // the client's key where there is no record
+	calls    chan struct{}              // one in it for each call
+	ailing   atomic.Bool                // the evaluator has failed: it has to prove itself first
+	stepped  atomic.Bool                // the clock has, and that was logged
 }
 
 // NewServer checks that the parts fit and work together.
@@ -80,13 +84,16 @@ func NewServer(ctx context.Context, c Config) (*Server, error) {
 		evaluator: c.Evaluator, store: c.Store, gate: newGate(c.ID, c.Issuers),
 		policy: machine.Policy{Max: d.Max, Delays: d.Delays},
 		clock:  newClock(c.Now), log: c.Log, notify: c.Notify,
-		calls: make(chan struct{}, maxCalls), nobody: newNobody(c.ID),
+		points: make(map[uint16]evaluator.Point), calls: make(chan struct{}, maxCalls), nobody: newNobody(c.ID),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
 	if err := s.checkKeys(); err != nil {
 		return nil, err
+	}
+	if s.own, err = s.evaluator.MAC(ctx, []byte(labelHead)); err != nil {
+		return nil, fmt.Errorf("vault: the evaluator: %w", err)
 	}
 	if err := s.checkLog(ctx, c.ClockWasWrong); err != nil {
 		return nil, err
@@ -95,6 +102,9 @@ func NewServer(ctx context.Context, c Config) (*Server, error) {
 		return nil, fmt.Errorf("vault: the evaluator: %w", err)
 	}
 	if err := s.probe(ctx); err != nil {
+		return nil, fmt.Errorf("vault: the evaluator: %w", err)
+	}
+	if s.indexKey, err = s.evaluator.MAC(ctx, []byte(labelIndexKey)); err != nil {
 		return nil, fmt.Errorf("vault: the evaluator: %w", err)
 	}
 	root, err := s.evaluator.MAC(ctx, []byte(labelFakeKey))
@@ -112,11 +122,12 @@ func (s *Server) checkKeys() error {
 	if string(s.descriptor.Statement) != string(info.Statement[:]) {
 		return fmt.Errorf("%w: its statement key is not the evaluator's", ErrDescriptor)
 	}
-	s.points = info.AKE // retired ones, too: records live on that were made with them
 	for _, ake := range s.descriptor.AKE {
-		if has, ok := s.points[ake.ID]; !ok || string(has[:]) != string(ake.Key) {
+		has, ok := info.AKE[ake.ID]
+		if !ok || string(has[:]) != string(ake.Key) {
 			return fmt.Errorf("%w: the evaluator does not have its AKE key %d", ErrDescriptor, ake.ID)
 		}
+		s.points[ake.ID] = has
 	}
 	return nil
 }

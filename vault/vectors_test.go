@@ -241,7 +241,7 @@ func TestVectors(t *testing.T) {
 
 	digest := replyDigest(v.Request, v.Reply)
 	same("reply's digest", digest[:], v.ReplyDigest)
-	k := &trusted{d, hash, must(statementKey(d))}
+	k := &trusted{d, hash, must(d.statementKey())}
 	if r, err := k.read(v.Request, v.Reply, wire.CallStatus); err != nil || r.Left != 8 || r.Max != 10 || r.State.Gen != v.OwnerGen {
 		t.Errorf("reply: %+v, %v", r, err)
 	}
