@@ -52,6 +52,11 @@ func (s *Server) every(ctx context.Context, what string, round func(context.Cont
 
 // sweep does what is due in the store.
 func (s *Server) sweep(ctx context.Context) error {
+	if s.ailing.Load() { // or nobody may ask any more
+		if err := s.healthy(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		now := s.clock.unix()
 		due, err := s.store.Due(ctx, now, roundCount)

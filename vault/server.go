@@ -273,8 +273,9 @@ func (s *Server) healthy(ctx context.Context) error {
 	return nil
 }
 
-// Health returns nil, or why no attempts are taken at present.
-func (s *Server) Health() error {
+// Health returns nil, or why no attempts are taken at present. It asks nobody: what is
+// wrong shows in the first call that meets it, and Run finds out when it has passed.
+func (s *Server) Health(context.Context) error {
 	switch off := s.clock.stepped(); {
 	case off != 0:
 		return fmt.Errorf("%w: the clock was set by %v", errUnavailable, off)

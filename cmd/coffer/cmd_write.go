@@ -145,7 +145,7 @@ func (w *writeFlags) seal(ctx context.Context, u *ui, name string) error {
 	if err := w.out.claim(u, append(w.keys.files(), w.newKey, name)...); err != nil {
 		return err
 	}
-	if err := w.keys.hsm.checkInput(name); err != nil {
+	if err := w.keys.checkInput(name); err != nil {
 		return err
 	}
 	in, err := openInput(ctx, name)

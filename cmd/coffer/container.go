@@ -45,7 +45,7 @@ type openOptions struct {
 
 // open opens the container called name.
 func (r *readFlags) open(ctx context.Context, u *ui, name string, how openOptions) (*container, error) {
-	if err := r.keys.hsm.checkInput(name); err != nil {
+	if err := r.keys.checkInput(name); err != nil {
 		return nil, err
 	}
 	waiting, cancel := context.WithCancel(ctx)

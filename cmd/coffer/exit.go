@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,11 +12,13 @@ import (
 	"github.com/coffer-backup/coffer/engine"
 	"github.com/coffer-backup/coffer/format"
 	"github.com/coffer-backup/coffer/keys"
+	"github.com/coffer-backup/coffer/vault"
+	"github.com/coffer-backup/coffer/vault/httpapi"
+	"github.com/coffer-backup/coffer/vault/wire"
 )
 
 // An exitStatus is a row of the table that scripts rely on: released numbers and
-// classes do not change. 10, 11 and 14 to 16 are kept for repositories, vaults
-// and stores.
+// classes do not change. 10 and 11 are kept for repositories.
 type exitStatus struct {
 	code    int
 	class   string // as in {"type":"error"} of --json
@@ -31,9 +34,13 @@ var (
 	statusIncomplete  = exitStatus{3, "incomplete", "done, but some files could not be read, changed while they were read, or could not be restored as they were"}
 	statusNoKey       = exitStatus{12, "no-key", "no key fits, or the token refused the PIN"}
 	statusDamaged     = exitStatus{13, "damaged", "damaged, truncated, forged, or not the container that was asked for"}
+	statusRefused     = exitStatus{14, "vault-refused", "the vault refused: wrong password, delay, freeze, ticket; it says how many attempts are left"}
+	statusDestroyed   = exitStatus{15, "vault-destroyed", "the vault has locked the record for good: it is destroyed, and the password opens nothing"}
+	statusUnreachable = exitStatus{16, "unreachable", "the vault cannot be reached or cannot work, or what answers is not it"}
 	statusInterrupted = exitStatus{exitInterrupted, "interrupted", "interrupted"}
 
-	exitTable = []exitStatus{statusOK, statusFailed, statusUsage, statusIncomplete, statusNoKey, statusDamaged, statusInterrupted}
+	exitTable = []exitStatus{statusOK, statusFailed, statusUsage, statusIncomplete, statusNoKey, statusDamaged,
+		statusRefused, statusDestroyed, statusUnreachable, statusInterrupted}
 )
 
 var errInterrupted = errors.New("interrupted")
@@ -62,7 +69,7 @@ func classify(err error) exitStatus {
 		return statusInterrupted
 	case errors.Is(err, errOtherContent): // whatever else is in its chain
 		return statusDamaged
-	case isAs[*usageError](err), isAs[*keys.KeyTextError](err), errors.Is(err, archive.ErrNotArchive):
+	case isAs[*usageError](err), isAs[*keys.KeyTextError](err), isAny(err, archive.ErrNotArchive, vault.ErrCredential):
 		return statusUsage
 	case isAs[*incompleteError](err):
 		return statusIncomplete
@@ -73,6 +80,21 @@ func classify(err error) exitStatus {
 	case isAny(err, errHeaderCopy, archive.ErrUnsafe, engine.ErrAuth, engine.ErrTruncated, engine.ErrTrailingData, engine.ErrContext, engine.ErrDamagedCopy,
 		format.ErrMagic), isAs[*format.SyntaxError](err):
 		return statusDamaged
+	}
+	return classifyVault(err)
+}
+
+// classifyVault finds the row for what a vault said, or something in its place.
+func classifyVault(err error) exitStatus {
+	var state *vault.StateError
+	switch {
+	case isAs[*vault.TombstoneError](err):
+		return statusDestroyed
+	case errors.As(err, &state) && state.Code == wire.Unavailable,
+		isAny(err, vault.ErrOverloaded, vault.ErrForged, vault.ErrDescriptor, httpapi.ErrUnreachable, httpapi.ErrNotVault):
+		return statusUnreachable
+	case state != nil, isAs[*vault.WrongPasswordError](err), errors.Is(err, vault.ErrRefused):
+		return statusRefused
 	}
 	return statusFailed
 }
@@ -110,6 +132,10 @@ func advice(err error) string {
 		return "coffer hsm status with the same URI prints the URI to use"
 	case errors.Is(err, pkcs11.ErrTimeout):
 		return "--hsm-timeout sets how long to wait"
+	case errors.Is(err, vault.ErrRefused):
+		return "get another ticket: one is for one use within ten minutes, and for one vault, credential id and purpose"
+	case errors.Is(err, httpapi.ErrNotVault) && isAs[*tls.CertificateVerificationError](err):
+		return "if the vault has made its certificate itself, give that with --vault-ca"
 	case errors.Is(err, keys.ErrNoMatch):
 		return "check that key and container belong together: coffer inspect shows which kinds of key open it"
 	case isAny(err, fs.ErrExist, archive.ErrNotEmpty):

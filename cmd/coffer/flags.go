@@ -208,8 +208,10 @@ func parseSegment(s string) (int, error) {
 
 // parseCost reads costs of Argon2id as t=3,m=256MiB,p=4. What is left out has its
 // default.
-func parseCost(s string) (format.PassphraseParams, error) {
-	cost := keys.DefaultCost()
+func parseCost(s string) (format.PassphraseParams, error) { return changeCost(keys.DefaultCost(), s) }
+
+// changeCost returns cost with what s says of it.
+func changeCost(cost format.PassphraseParams, s string) (format.PassphraseParams, error) {
 	for part := range strings.SplitSeq(s, ",") {
 		name, value, _ := strings.Cut(part, "=")
 		var n int64

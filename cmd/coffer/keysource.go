@@ -13,13 +13,18 @@ import (
 	"github.com/coffer-backup/coffer/keys"
 )
 
-const keysHelp = `Keys: --key-file, --hsm, --tink-keyset, --passphrase-file, --passphrase-command and
---passphrase (which asks) can be given together, the files and commands more than once.
+const keysHelp = `Keys: --key-file, --vault, --hsm, --tink-keyset, --passphrase-file, --passphrase-command
+and --passphrase (which asks) can be given together, the files and commands more than once.
 Writing makes a slot for each, and for each --recipient, of which any one opens the
-container; reading tries them all. Without these flags COFFER_KEY_FILE, COFFER_HSM,
-COFFER_TINK_KEYSET, COFFER_PASSPHRASE_FILE, COFFER_PASSPHRASE_COMMAND and, for
+container; reading tries them all. Without these flags COFFER_KEY_FILE, COFFER_VAULT,
+COFFER_HSM, COFFER_TINK_KEYSET, COFFER_PASSPHRASE_FILE, COFFER_PASSPHRASE_COMMAND and, for
 writing, COFFER_RECIPIENTS_FILE are used, and without those the terminal is asked.
-Keys, passphrases and PINs are never arguments. Tokens (--hsm) need a build with cgo.`
+Keys, passphrases and PINs are never arguments. Tokens (--hsm) need a build with cgo.
+
+With --vault a vault keeps the account key, and a password gives it back. The first backup
+asks for a new password, and registers a new key; from then on this machine has that key,
+in ~/.local/state/coffer or $XDG_STATE_HOME/coffer, and backs up without vault or password.
+Reading uses it too, or else asks the password. See coffer vault --help.`
 
 // A key both wraps the file key of a new container and opens one.
 type key interface {
@@ -56,6 +61,7 @@ type keyFlags struct {
 	recipients         []string // for writing, as their files
 	recipientsFiles    []string
 	hsm                hsmFlags
+	vault              vaultFlags
 	tink               tinkFlags
 	passphraseFiles    []string
 	passphraseCommands []string
@@ -65,6 +71,7 @@ type keyFlags struct {
 func (k *keyFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&k.keyFiles, "key-file", nil, "`FILE` with an account key, or with the secret key of a recipient ($COFFER_KEY_FILE)")
 	k.hsm.register(fs)
+	k.vault.register(fs)
 	k.tink.register(fs)
 	fs.StringArrayVar(&k.passphraseFiles, "passphrase-file", nil, "`FILE` with a passphrase ($COFFER_PASSPHRASE_FILE)")
 	fs.StringArrayVar(&k.passphraseCommands, "passphrase-command", nil, "shell `COMMAND` that prints a passphrase ($COFFER_PASSPHRASE_COMMAND)")
@@ -79,7 +86,7 @@ func (k *keyFlags) registerRecipients(fs *pflag.FlagSet) {
 
 func (k *keyFlags) none() bool {
 	return len(k.keyFiles)+len(k.recipients)+len(k.recipientsFiles)+len(k.passphraseFiles)+len(k.passphraseCommands) == 0 &&
-		!k.hsm.given() && k.tink.keyset == "" && !k.prompt
+		!k.hsm.given() && !k.vault.given() && k.tink.keyset == "" && !k.prompt
 }
 
 // orEnvironment returns k, or what the environment says if no flag was given. Flags
@@ -99,6 +106,7 @@ func (k *keyFlags) orEnvironment() *keyFlags {
 		keyFiles:           one("COFFER_KEY_FILE"),
 		recipientsFiles:    one("COFFER_RECIPIENTS_FILE"),
 		hsm:                k.hsm.orEnvironment(),
+		vault:              k.vault.orEnvironment(),
 		tink:               k.tink.orEnvironment(),
 		passphraseFiles:    one("COFFER_PASSPHRASE_FILE"),
 		passphraseCommands: one("COFFER_PASSPHRASE_COMMAND"),
@@ -108,7 +116,15 @@ func (k *keyFlags) orEnvironment() *keyFlags {
 // files returns the names of the files with keys.
 func (k *keyFlags) files() []string {
 	k = k.orEnvironment()
-	return slices.Concat(k.keyFiles, k.recipientsFiles, k.hsm.files(), k.tink.files(), k.passphraseFiles)
+	return slices.Concat(k.keyFiles, k.recipientsFiles, k.hsm.files(), k.vault.files(), k.tink.files(), k.passphraseFiles)
+}
+
+// checkInput fails if the command reads its data from where a secret is.
+func (k *keyFlags) checkInput(name string) error {
+	if err := k.hsm.checkInput(name); err != nil {
+		return err
+	}
+	return k.orEnvironment().vault.checkInput(name)
 }
 
 // load reads the keys that need no terminal, until ctx ends: a FIFO or a command
@@ -163,8 +179,15 @@ func (k *keyFlags) forWriting(ctx context.Context, u *ui, cost format.Passphrase
 	if err != nil {
 		return nil, err
 	}
+	if k.vault.used() {
+		kept, err := k.vault.keyForWriting(ctx, u)
+		if err != nil {
+			return nil, err
+		}
+		ring.add(kept)
+	}
 	if k.prompt || !made && len(ring.to) == 0 {
-		text, err := askNewPassphrase(ctx)
+		text, err := askNew(ctx, "passphrase")
 		if err != nil {
 			return nil, k.withoutTerminal(err)
 		}
@@ -188,6 +211,13 @@ func (k *keyFlags) forReading(ctx context.Context, u *ui, in *input, accepted fu
 	ring, err := k.load(ctx, u, keys.DefaultCost())
 	if err != nil {
 		return nil, err
+	}
+	if k.vault.used() { // the last, as it may cost an attempt
+		kept, err := k.vault.keyForReading(ctx, u)
+		if err != nil {
+			return nil, err
+		}
+		ring.with = append(ring.with, kept)
 	}
 	var kinds []format.Kind
 	switch {
@@ -228,7 +258,7 @@ func (k *keyFlags) withoutTerminal(err error) error {
 	case k.prompt:
 		return usagef("--passphrase: %w: use --passphrase-file or --passphrase-command", err)
 	}
-	return usagef("no key was given and %w: use --key-file, --recipients-file, --hsm, --tink-keyset, --passphrase-file or --passphrase-command", err)
+	return usagef("no key was given and %w: use --key-file, --vault, --recipients-file, --hsm, --tink-keyset, --passphrase-file or --passphrase-command", err)
 }
 
 // noMatch adds to keys.ErrNoMatch why the keys may be other ones than they should be.

@@ -91,7 +91,7 @@ func newRoot(u *ui, started *bool) *cobra.Command {
 	root.PersistentFlags().BoolVarP(&u.quiet, "quiet", "q", false, "print neither progress nor a summary")
 	root.AddCommand(
 		newBackup(u), newRestore(u), newSeal(u), newOpen(u), newLs(u), newVerify(u),
-		newInspect(u), newKey(u), newHSM(u), newBackends(u), newVersion(u),
+		newInspect(u), newKey(u), newHSM(u), newVault(u), newQuickstart(u), newBackends(u), newVersion(u),
 	)
 	return root
 }

@@ -25,7 +25,7 @@ func newPassphrase(text []byte, cost format.PassphraseParams) (*keys.Passphrase,
 // readPassphrases reads those that need no terminal.
 func (k *keyFlags) readPassphrases(ctx context.Context, cost format.PassphraseParams) (found []key, err error) {
 	for _, path := range k.passphraseFiles {
-		text, err := readLimited("passphrase file", path, keys.MaxPassphrase+2)
+		text, err := readLimited("passphrase file", path, maxPassphraseText)
 		if err != nil {
 			return nil, err
 		}
@@ -36,7 +36,7 @@ func (k *keyFlags) readPassphrases(ctx context.Context, cost format.PassphrasePa
 		found = append(found, p)
 	}
 	for _, command := range k.passphraseCommands {
-		text, err := runPassphraseCommand(ctx, command)
+		text, err := outputOf("passphrase command", shell(ctx, command), maxPassphraseText)
 		if err != nil {
 			return nil, err
 		}
@@ -49,28 +49,36 @@ func (k *keyFlags) readPassphrases(ctx context.Context, cost format.PassphrasePa
 	return found, nil
 }
 
-// runPassphraseCommand returns what the command prints, or of more than a passphrase
-// its beginning, for the caller to refuse. It may talk to the user on the terminal,
-// but not on stdin, which may be the data.
-func runPassphraseCommand(ctx context.Context, command string) ([]byte, error) {
-	shell := []string{"/bin/sh", "-c"}
+// maxPassphraseText is the length of a passphrase with a line end.
+const maxPassphraseText = keys.MaxPassphrase + 2
+
+// shell returns the command, with more in its environment.
+func shell(ctx context.Context, command string, environment ...string) *exec.Cmd {
+	with := []string{"/bin/sh", "-c"}
 	if runtime.GOOS == "windows" {
-		shell = []string{"cmd", "/c"}
+		with = []string{"cmd", "/c"}
 	}
-	cmd := exec.CommandContext(ctx, shell[0], shell[1], command)
+	cmd := exec.CommandContext(ctx, with[0], with[1], command)
 	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), environment...)
+	return cmd
+}
+
+// outputOf returns what a command prints, or of more than limit bytes the first limit+1,
+// for the caller to refuse. The command may talk to the user on the terminal, but not on
+// stdin, which may be the data.
+func outputOf(what string, cmd *exec.Cmd, limit int) ([]byte, error) {
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("passphrase command: %w", err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	const limit = keys.MaxPassphrase + 2 // with a line end
-	text, readErr := io.ReadAll(io.LimitReader(out, limit+1))
+	text, readErr := io.ReadAll(io.LimitReader(out, int64(limit)+1))
 	out.Close() // or it may print for ever
 	if err := errors.Join(readErr, cmd.Wait()); err != nil && len(text) <= limit {
-		return nil, fmt.Errorf("passphrase command: %w", err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	return text, nil
 }

@@ -56,9 +56,9 @@ func askSecret(ctx context.Context, prompt string) ([]byte, error) {
 	return text, err
 }
 
-// askNewPassphrase asks twice: a slip would lock the owner out.
-func askNewPassphrase(ctx context.Context) ([]byte, error) {
-	text, err := askSecret(ctx, "New passphrase: ")
+// askNew asks twice for what: a slip would lock the owner out.
+func askNew(ctx context.Context, what string) ([]byte, error) {
+	text, err := askSecret(ctx, "New "+what+": ")
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func askNewPassphrase(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	if !bytes.Equal(text, again) {
-		return nil, usagef("the two passphrases differ: nothing was written")
+		return nil, usagef("the two %ss differ: nothing was written", what)
 	}
 	return text, nil
 }

@@ -64,6 +64,7 @@ type errorObject struct {
 	Code    int    `json:"code"`
 	Class   string `json:"class"`
 	Message string `json:"message"`
+	refusal        // of a vault
 }
 
 func (u *ui) error(err error) {
@@ -75,7 +76,7 @@ func (u *ui) error(err error) {
 	defer u.mu.Unlock()
 	if u.json {
 		s := classify(err)
-		_ = u.object(errorObject{"error", s.code, s.class, text}) // the exit status is left
+		_ = u.object(errorObject{"error", s.code, s.class, text, newRefusal(err)}) // the exit status is left
 		return
 	}
 	u.progress.clear()
