@@ -1,7 +1,6 @@
 package opaque3dh
 
 import (
-	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 
@@ -96,8 +95,9 @@ func (c *Client) Finish(a *Answer) (*Session, error) {
 	}
 	defer clear(secrets)
 	s := &Session{ExportKey: k.export, ServerPublic: l.ServerPublic}
-	serverMAC := s.schedule(secrets, l.preamble(a.KE2[:KE2Size-HashSize]))
-	if subtle.ConstantTimeCompare(serverMAC, m.mac[:]) != 1 {
+	var serverMAC [HashSize]byte
+	s.SessionKey, serverMAC, s.KE3 = schedule(secrets, l.preamble(a.KE2[:KE2Size-HashSize]))
+	if subtle.ConstantTimeCompare(serverMAC[:], m.mac[:]) != 1 {
 		s.Wipe()
 		return nil, ErrAuthentication
 	}
@@ -128,20 +128,4 @@ func (c *Client) agree(k *credentials, share, server evaluator.Point) ([]byte, e
 		secrets = append(secrets, p[:]...)
 	}
 	return secrets, nil
-}
-
-// schedule sets the session key and KE3, and returns the server's MAC (§ 6.4.2.2).
-func (s *Session) schedule(secrets, preamble []byte) []byte {
-	transcript := sha256.New()
-	transcript.Write(preamble)
-	sum := transcript.Sum(nil)
-	prk := extract(secrets)
-	handshake := derive(prk, labelHandshake, sum)
-	defer clear(prk)
-	defer clear(handshake)
-	s.SessionKey = [HashSize]byte(derive(prk, labelSession, sum))
-	serverMAC := mac(derive(handshake, labelServerMAC, nil), sum)
-	transcript.Write(serverMAC)
-	s.KE3 = [KE3Size]byte(mac(derive(handshake, labelClientMAC, nil), transcript.Sum(nil)))
-	return serverMAC
 }

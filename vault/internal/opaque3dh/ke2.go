@@ -72,22 +72,27 @@ func Respond(l *Login) (*Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	transcript := sha256.New()
-	transcript.Write(l.preamble(ke2))
-	preamble := transcript.Sum(nil)
-
-	// § 6.4.2.2
-	prk := extract(secrets)
-	handshake := derive(prk, labelHandshake, preamble)
-	r.SessionKey = [HashSize]byte(derive(prk, labelSession, preamble))
-	serverMAC := mac(derive(handshake, labelServerMAC, nil), preamble)
-	copy(r.KE2[len(ke2):], serverMAC)
-	transcript.Write(serverMAC)
-	r.ClientMAC = [KE3Size]byte(mac(derive(handshake, labelClientMAC, nil), transcript.Sum(nil)))
-	clear(secrets)
-	clear(prk)
-	clear(handshake)
+	defer clear(secrets)
+	session, serverMAC, clientMAC := schedule(secrets, l.preamble(ke2))
+	r.SessionKey, r.ClientMAC = session, clientMAC
+	copy(r.KE2[len(ke2):], serverMAC[:])
 	return r, nil
+}
+
+// schedule is § 6.4.2.2: what follows from the Diffie-Hellman points and the transcript.
+func schedule(secrets, preamble []byte) (session, serverMAC, clientMAC [HashSize]byte) {
+	transcript := sha256.New()
+	transcript.Write(preamble)
+	sum := transcript.Sum(nil)
+	prk := extract(secrets)
+	handshake := derive(prk, labelHandshake, sum)
+	defer clear(prk)
+	defer clear(handshake)
+	session = [HashSize]byte(derive(prk, labelSession, sum))
+	serverMAC = [HashSize]byte(mac(derive(handshake, labelServerMAC, nil), sum))
+	transcript.Write(serverMAC[:])
+	clientMAC = [HashSize]byte(mac(derive(handshake, labelClientMAC, nil), transcript.Sum(nil)))
+	return session, serverMAC, clientMAC
 }
 
 // masked returns the server's public key and the envelope under a pad, so that who

@@ -1,7 +1,7 @@
-// Package opaque3dh is the server's part of RFC 9807 (OPAQUE-3DH) with P-256, SHA-256,
-// HKDF and HMAC, without what needs lasting secrets: the OPRF evaluation and the
-// Diffie-Hellman of the server's AKE key are done by an evaluator.Evaluator and come in
-// as points.
+// Package opaque3dh is RFC 9807 (OPAQUE-3DH) with P-256, SHA-256, HKDF and HMAC: the
+// client's part, which is [Client], and the server's, without what needs lasting secrets:
+// the OPRF evaluation and the Diffie-Hellman of the server's AKE key are done by an
+// evaluator.Evaluator and come in as points.
 //
 //	ke1, err := opaque3dh.ParseKE1(message)
 //	evaluated, err := ev.Evaluate(ctx, key, ke1.Blinded)
@@ -12,7 +12,7 @@
 // comes back is equal to reply.ClientMAC, compared in constant time, and only then may
 // reply.SessionKey be used.
 //
-// Whatever is random comes in as an argument, and nothing is kept. Whether a record is
+// What is random in the server's part comes in as an argument, and nothing is kept. Whether a record is
 // real or made up (§ 6.3.2.2) makes no difference here: the caller chooses, in constant
 // time. Errors about points wrap evaluator.ErrPoint.
 package opaque3dh
