@@ -24,10 +24,10 @@ import (
 // vaultClients is how many clients there are at a time.
 const vaultClients = 16
 
-// logins registers as many records as n attempts take, since a record remembers no more
-// than 16 tickets at a time, and begins the attempts.
+// logins registers as many records as n attempts take, since a record takes no more
+// than 12 tickets in as many minutes, and begins the attempts.
 func (v *testVault) logins(b *testing.B, n int) []*clientLogin {
-	const each = 15
+	const each = 10
 	records := max(n/each+1, 2*vaultClients)
 	all := make([]*clientLogin, n)
 	v.users++

@@ -26,7 +26,7 @@ func (s *Server) start(ctx context.Context, r *wire.Start) (*wire.Reply, error) 
 	if err != nil {
 		return nil, ErrRefused
 	}
-	if err := s.healthy(ctx); err != nil {
+	if err := s.healthy(); err != nil {
 		return nil, err
 	}
 	u, err := s.subject(ctx, t.credential)

@@ -18,6 +18,9 @@ type ClientOptions struct {
 	// Revision is the least that the vault's descriptor may have: that of the one which
 	// was seen last.
 	Revision uint32
+	// Retrying is called when something got lost, or could not be answered, and is about
+	// to be sent again. nil: nobody is told.
+	Retrying func(error)
 }
 
 // A Client speaks with one vault. Where its methods take a password, that is UTF-8 of up
@@ -29,6 +32,7 @@ type Client struct {
 	transport Transport
 	vault     string
 	tickets   func(ctx context.Context, credential string, op TicketOp) (string, error)
+	retrying  func(error)
 
 	mu       sync.Mutex
 	revision uint32   // the greatest seen
@@ -44,7 +48,11 @@ func NewClient(t Transport, vault string, o *ClientOptions) (*Client, error) {
 	if len(vault) != idSize {
 		return nil, fmt.Errorf("%w: %.64q is no vault's id, which has %d characters", ErrDescriptor, vault, idSize)
 	}
-	return &Client{transport: t, vault: vault, tickets: o.Tickets, revision: o.Revision}, nil
+	c := &Client{transport: t, vault: vault, tickets: o.Tickets, revision: o.Revision, retrying: o.Retrying}
+	if c.retrying == nil {
+		c.retrying = func(error) {}
+	}
+	return c, nil
 }
 
 // idSize is the length of a vault's id.

@@ -36,7 +36,7 @@ func (c *Client) trust(ctx context.Context) (*trusted, error) {
 		return k, nil
 	}
 	var signed []byte
-	err := again(ctx, func() (done bool, err error) {
+	err := c.again(ctx, func() (done bool, err error) {
 		signed, err = c.transport.Descriptor(ctx)
 		return err == nil, err
 	})
@@ -90,7 +90,7 @@ func (k *trusted) ake(id uint16) []byte {
 var pauses = [...]time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second}
 
 // again calls try until it is done, or for good in vain.
-func again(ctx context.Context, try func() (done bool, err error)) error {
+func (c *Client) again(ctx context.Context, try func() (done bool, err error)) error {
 	for n := 0; ; n++ {
 		done, err := try()
 		switch {
@@ -101,6 +101,10 @@ func again(ctx context.Context, try func() (done bool, err error)) error {
 		case n == len(pauses):
 			return err
 		}
+		if err == nil {
+			err = errUnavailable
+		}
+		c.retrying(err)
 		timer := time.NewTimer(pauses[n]*3/4 + rand.N(pauses[n]/2))
 		select {
 		case <-timer.C:
@@ -119,7 +123,7 @@ func again(ctx context.Context, try func() (done bool, err error)) error {
 // if it can be read, but must not be believed.
 func (c *Client) call(ctx context.Context, k *trusted, r wire.Request) (reply *wire.Reply, err error) {
 	request := wire.AppendRequest(nil, r)
-	err = again(ctx, func() (done bool, err error) {
+	err = c.again(ctx, func() (done bool, err error) {
 		frame, err := c.transport.Call(ctx, request)
 		if err != nil {
 			reply = nil

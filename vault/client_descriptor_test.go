@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/coffer-backup/coffer/vault/evaluator"
+	"github.com/coffer-backup/coffer/vault/store/storetest"
 	"github.com/coffer-backup/coffer/vault/wire"
 )
 
@@ -119,12 +120,16 @@ func TestRevisedDescriptor(t *testing.T) {
 		t.Fatalf("a record of a newer descriptor: %+v, %v", r, err)
 	}
 
-	// A new statement key costs who goes by the old descriptor one call.
-	v.secrets.Statement = evaluator.NewScalar()
+	// A vault that has lost its token begins anew, under the same id. That costs who goes
+	// by the old descriptor one call.
+	v.secrets, v.store = evaluator.GenerateSoftware(), storetest.NewMemory()
 	point := v.secrets.Statement.Public()
 	v.revise(func(d *Descriptor) { d.Statement = point[:] })
 	if _, err := late.Status(ctx, alice); !errors.Is(err, ErrForged) {
 		t.Errorf("signed by a new key: %v", err)
+	}
+	if _, err := late.Register(ctx, alice, password, ring, nil); err != nil {
+		t.Errorf("%v", err)
 	}
 	if r, err := late.Recover(ctx, alice, password); err != nil || !sameRing(r.Keyring, ring) {
 		t.Errorf("%+v, %v", r, err)

@@ -59,6 +59,7 @@ var losses = []string{"request", "reply", "unavailable"}
 func TestLost(t *testing.T) {
 	for _, how := range losses {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				v := newTestVault(t)
 				story(t, v, lossy(v, 0, how, len(pauses)))
@@ -116,6 +117,7 @@ func TestLostForGood(t *testing.T) {
 	for _, lost := range []wire.Call{wire.CallStart, wire.CallFinish, wire.CallAbort} {
 		for _, how := range losses {
 			t.Run(lost.String()+" "+how, func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					v := newTestVault(t)
 					ctx := t.Context()

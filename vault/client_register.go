@@ -8,7 +8,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/coffer-backup/coffer/keys"
 	"github.com/coffer-backup/coffer/vault/wire"
@@ -62,6 +61,7 @@ type registration struct {
 	id     [wire.IDSize]byte
 	secret [32]byte
 	index  [wire.IndexSize]byte
+	digest [32]byte // of what was uploaded
 }
 
 func (c *Client) register(ctx context.Context, credential string, password []byte, ring *Keyring, replaced *base) (*Receipt, error) {
@@ -100,34 +100,17 @@ func (r *registration) upload(ctx context.Context, password []byte, ring *Keyrin
 	if err != nil {
 		return export, err
 	}
-	r.index, r.place.descriptor = begun.Index, r.by.hash
-	m := &wire.RegPut{
-		Index: r.index, Registration: r.id, Secret: r.secret, Record: record, OwnerKey: r.place.ownerKey(ring),
-	}
-	return export, r.put(ctx, m, ring, export[:])
-}
-
-// leaps are by how much to be ahead of the time with a keyring's version.
-var leaps = [...]uint32{0, 1 << 10, 1 << 20}
-
-// put uploads the keyring with a version that is greater than that of the record which is
-// there. The client need not know that one: it takes the time, in seconds, since keyrings
-// do not change every second. Where one did, or a clock was wrong, it leaps ahead.
-func (r *registration) put(ctx context.Context, m *wire.RegPut, ring *Keyring, export []byte) (err error) {
-	now := uint32(time.Now().Unix())
+	r.index, r.place.descriptor, r.place.kv = begun.Index, r.by.hash, 1
 	if r.base != nil {
-		now = max(now, r.base.kv+1)
+		r.place.kv = r.base.kv + 1
 	}
-	for _, leap := range leaps {
-		r.place.kv = now + leap
-		m.KV, m.Keyring = r.place.kv, r.place.wrap(ring, export)
-		_, err = r.ask(ctx, r.by, r.place.credential, m)
-		var state *StateError
-		if !errors.As(err, &state) || state.Code != wire.Conflict {
-			break
-		}
+	m := &wire.RegPut{
+		Index: r.index, Registration: r.id, Secret: r.secret, Record: record,
+		OwnerKey: r.place.ownerKey(ring), KV: r.place.kv, Keyring: r.place.wrap(ring, export[:]),
 	}
-	return err
+	r.digest = uploadDigest(m)
+	_, err = r.ask(ctx, r.by, r.place.credential, m)
+	return export, err
 }
 
 // begin asks for an OPRF key, under the descriptor of today.
@@ -185,7 +168,7 @@ func (r *registration) try(ctx context.Context, password []byte) (*login, error)
 func (r *registration) done(ctx context.Context, l *login) (*Receipt, error) {
 	m := &wire.RegDone{Token: l.token, KE3: l.ke3}
 	if b := r.base; b != nil {
-		message := ownerMessage(r.vault, r.place.credential, b.gen, wire.OpSwap, string(r.id[:]), 0)
+		message := ownerMessage(r.vault, r.place.credential, b.gen, wire.OpSwap, swapNonce(r.id, r.digest), 0)
 		signature := ed25519.Sign(ownerKey(b.key, r.vault, r.place.credential), message)
 		m.Signature = (*[wire.SignatureSize]byte)(signature)
 	}

@@ -321,32 +321,23 @@ func TestClientConflict(t *testing.T) {
 	}
 }
 
-// TestClientSameSecond registers again and again while the clock stands still.
-func TestClientSameSecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		v := newTestVault(t)
-		c, ctx := v.client(v), t.Context()
-		ring := newTestRing(t, 1)
-		var last uint32
-		for n := range len(leaps) {
-			var replaces *keys.AccountKey
-			if n > 0 {
-				replaces = ring.Newest()
-			}
-			r, err := c.Register(ctx, alice, password, ring, replaces)
-			if err != nil || r.KV <= last {
-				t.Fatalf("registration %d: %+v, %v; the last had version %d", n, r, err, last)
-			}
-			last = r.KV
-		}
-		// Who logs in is told the version, and needs no leap.
-		if r, err := c.ChangePassword(ctx, alice, password, password2); err != nil || r.KV != last+1 {
-			t.Errorf("%+v, %v", r, err)
-		}
-		if _, err := c.Register(ctx, alice, password, ring, ring.Newest()); codeOf(err) != wire.Conflict {
-			t.Errorf("registering with a clock that is far behind: %v", err)
-		}
-	})
+// TestClientAnew registers again and again: each takes the place of the one before.
+func TestClientAnew(t *testing.T) {
+	v := newTestVault(t)
+	c, ctx := v.client(v), t.Context()
+	ring := newTestRing(t, 1)
+	first, err := c.Register(ctx, alice, password, ring, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := c.Register(ctx, alice, password2, ring, ring.Newest())
+	if err != nil || second.Ver <= first.Ver || second.Gen == first.Gen {
+		t.Fatalf("%+v after %+v, %v", second, first, err)
+	}
+	third, err := c.ChangePassword(ctx, alice, password2, password)
+	if err != nil || third.KV != second.KV+1 || third.Ver <= second.Ver {
+		t.Errorf("%+v after %+v, %v", third, second, err)
+	}
 }
 
 // TestClientFullRing keeps as many keys as there can be.

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -64,14 +63,7 @@ func (v *testVault) revise(change func(*Descriptor)) {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	ev, err := evaluator.NewSoftware(v.secrets)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	v.Server, err = NewServer(v.t.Context(), Config{
-		ID: d.ID(), Descriptor: signed, Evaluator: ev, Store: v.store, Log: slog.New(slog.DiscardHandler), Now: v.now,
-		Issuers: map[string]ed25519.PublicKey{v.issuer.ID: v.issuer.Key.Public().(ed25519.PublicKey)},
-	})
+	v.Server, err = NewServer(v.t.Context(), v.config(signed))
 	if err != nil {
 		v.t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ const (
 	labelHead       = "coffer vault v1 log head"   // signed by the statement key
 	labelOwnerSeed  = "coffer vault v1 owner"      // of the owner key, from an account key
 	labelOwner      = "coffer vault v1 owned"      // signed by the owner key
+	labelUpload     = "coffer vault v1 upload"     // hashed of what is registered
 	labelCommand    = "coffer vault v1 command"    // from the session key
 	labelRelease    = "coffer vault v1 release"    // from the session key
 	labelWrap       = "coffer vault v1 wrap"       // from the export key
@@ -60,8 +61,20 @@ func tombstoneDigest(vault, credential string, cause uint8, died int64) [32]byte
 	return sha256.Sum256(binary.BigEndian.AppendUint64(append(b, cause), uint64(died)))
 }
 
-// ownerMessage is what the owner key signs. nonce is the id of the ticket, or of the
-// registration for OpSwap, whose until is 0.
+// uploadDigest is the hash of what a registration uploads: who allows it to take a
+// record's place allows that, and not whatever comes under its id.
+func uploadDigest(m *wire.RegPut) [32]byte {
+	b := append([]byte(labelUpload), m.Record[:]...)
+	b = binary.BigEndian.AppendUint32(append(b, m.OwnerKey[:]...), m.KV)
+	return sha256.Sum256(lp(b, string(m.Keyring)))
+}
+
+// swapNonce is the nonce of ownerMessage for OpSwap, whose until is 0.
+func swapNonce(registration [wire.IDSize]byte, upload [32]byte) string {
+	return string(registration[:]) + string(upload[:])
+}
+
+// ownerMessage is what the owner key signs. nonce is the id of the ticket, or swapNonce.
 func ownerMessage(vault, credential string, gen uint64, op wire.Op, nonce string, until int64) []byte {
 	b := lp(lp([]byte(labelOwner), vault), credential)
 	b = append(binary.BigEndian.AppendUint64(b, gen), byte(op))

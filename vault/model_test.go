@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,7 +72,6 @@ type modelLogin struct {
 	command *wire.Command
 	hash    [32]byte
 	success int
-	tryOf   *modelPending
 }
 
 type modelPending struct {
@@ -261,6 +262,7 @@ func (w *world) finish(id *modelID, l *modelLogin, op wire.Op, faults bool) mach
 		}
 		if op == wire.OpSwap && len(id.pending) > 0 {
 			l.command.Registration = id.pending[len(id.pending)-1].Registration
+			l.command.Upload[0] = l.command.Registration[0]
 		}
 		l.hash[0], l.hash[1] = byte(w.rand.Uint32()), byte(w.rand.Uint32())
 	}
@@ -317,7 +319,7 @@ func (w *world) register(id *modelID, by int, faults, signs bool) {
 	})
 	kv := uint32(1 + w.rand.IntN(5))
 	again(func(s *Server, state *machine.State, now int64) machine.Outcome {
-		return s.policy.RegPut(state, now, machine.RegPut{Registration: p.Registration, Commitment: p.secret, KV: kv, Keyring: []byte("ring")})
+		return s.policy.RegPut(state, now, machine.RegPut{Registration: p.Registration, Commitment: p.secret, KV: kv, Keyring: []byte("ring"), Upload: [32]byte{p.Registration[0]}})
 	})
 	if faults && w.rand.IntN(3) == 0 { // somebody else comes between
 		w.time += int64(w.rand.IntN(700))
@@ -331,7 +333,7 @@ func (w *world) register(id *modelID, by int, faults, signs bool) {
 	}
 	e := machine.RegDone{Proof: machine.Proof{Attempt: try.Attempt, Ver: o.Attempt.Ver}, NewGen: newGen()}
 	if signs || w.mutant == swapOnTicket {
-		e.Signed = func([32]byte, uint64, [16]byte) bool { return true }
+		e.Signed = func(*machine.Row, *machine.Pending) bool { return true }
 	}
 	id.password[e.NewGen] = by
 	for range 1 + w.rand.IntN(2) {
@@ -425,21 +427,29 @@ func TestModel(t *testing.T) {
 		steps /= 20
 	}
 	const worlds = 20
+	var mu sync.Mutex
 	kinds := map[uint8]int{}
-	for seed := range worlds {
-		w := newWorld(sound, uint64(seed), 1+seed%3, 1+seed%3)
-		for range steps / worlds {
-			if w.act(); w.fault != "" {
-				t.Fatalf("world %d: %s", seed, w.fault)
-			}
+	t.Run("worlds", func(t *testing.T) {
+		for seed := range worlds {
+			t.Run(strconv.Itoa(seed), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(sound, uint64(seed), 1+seed%3, 1+seed%3)
+				for range steps / worlds {
+					if w.act(); w.fault != "" {
+						t.Fatal(w.fault)
+					}
+				}
+				if _, err := store.Verify(store.Entry{}, w.store.log); err != nil {
+					t.Fatal(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				for _, e := range w.store.log {
+					kinds[e.Kind]++
+				}
+			})
 		}
-		if _, err := store.Verify(store.Entry{}, w.store.log); err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range w.store.log {
-			kinds[e.Kind]++
-		}
-	}
+	})
 	for kind := machine.LogStart; kind <= machine.LogRegLapsed; kind++ {
 		if kinds[kind] == 0 {
 			t.Errorf("no event of kind %d: %v", kind, kinds)

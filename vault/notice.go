@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 
 	"github.com/coffer-backup/coffer/vault/internal/machine"
 	"github.com/coffer-backup/coffer/vault/store"
@@ -36,11 +37,14 @@ var noticeOf = map[uint8]NoticeKind{
 	machine.LogPut: NoticeChanged,
 }
 
-// An attempt is told from others by its record, too: clients choose the ids.
-type attempt struct {
-	index store.Index
-	id    [16]byte
-}
+// Limits of what waits to be told: a hook that fails for one owner keeps nothing from the
+// others.
+const (
+	maxLate   = 10_000
+	firstLate = 1 // seconds until it is tried again, twice as many each time
+	lastLate  = 10 * 60
+	dropLate  = 24 * 60 * 60 // and then it is given up
+)
 
 // A teller reads the log and tells owners. An attempt of which nothing was heard is told
 // as failed when others need not wait for it any more. How far it is lies in the store
@@ -50,10 +54,26 @@ type teller struct {
 	read, saved uint64
 	begun       bool
 	open        map[attempt]store.Entry // those under way, of which a failure will be told
+	last        map[store.Index]uint64  // the ver of each record's last one
+	late        []*lateNotice
+}
+
+// An attempt is named by the write that began it: clients choose the ids.
+type attempt struct {
+	index store.Index
+	ver   uint64
+}
+
+// A lateNotice could not be told.
+type lateNotice struct {
+	store.Entry
+	kind  NoticeKind
+	next  int64 // when it is tried again
+	pause int64
 }
 
 func newTeller(s *Server) *teller {
-	return &teller{Server: s, open: make(map[attempt]store.Entry)}
+	return &teller{Server: s, open: make(map[attempt]store.Entry), last: make(map[store.Index]uint64)}
 }
 
 // round tells what the log has that is new.
@@ -71,61 +91,98 @@ func (t *teller) round(ctx context.Context) error {
 		}
 		t.read, t.begun = t.saved, true
 	}
-	for more := true; more; {
+	err := t.again(ctx)
+	for len(t.late) < maxLate {
 		entries, err := t.store.Log(ctx, t.read, roundCount)
 		if err != nil {
 			return err
 		}
 		for _, e := range entries {
-			if err := t.entry(ctx, e); err != nil {
-				return err
-			}
+			t.entry(ctx, e)
 			t.read = e.Seq
 		}
-		more = len(entries) == roundCount
+		if len(entries) < roundCount {
+			break
+		}
 	}
-	return t.overdue(ctx)
+	t.overdue(ctx)
+	return errors.Join(err, t.save(ctx))
 }
 
-func (t *teller) entry(ctx context.Context, e store.Entry) error {
-	this := attempt{e.Index, e.Attempt}
+func (t *teller) entry(ctx context.Context, e store.Entry) {
 	switch e.Kind {
 	case machine.LogStart:
 		if e.Left <= machine.NoticeLeft {
-			t.open[this] = e
+			t.open[attempt{e.Index, e.Ver}] = e
+			t.last[e.Index] = e.Ver
 		}
-		return nil
-	case machine.LogSuccess:
-		delete(t.open, this)
-		return nil
-	case machine.LogFailed:
+		return
+	case machine.LogSuccess, machine.LogFailed:
+		// It ends the last attempt, since no other can be. Those before it have vanished.
+		delete(t.open, attempt{e.Index, t.last[e.Index]})
+		delete(t.last, e.Index)
 		if e.Left > machine.NoticeLeft {
-			return nil
+			return
 		}
 	}
-	kind := noticeOf[e.Kind]
-	if kind == "" {
-		return nil
+	if kind := noticeOf[e.Kind]; kind != "" {
+		t.say(ctx, e, kind)
 	}
-	if err := t.tell(ctx, e, kind); err != nil {
-		return err
-	}
-	delete(t.open, this)
-	return nil
 }
 
-// overdue tells of attempts that were not ended, and notes how far all was told.
-func (t *teller) overdue(ctx context.Context) error {
-	now, done := t.clock.unix(), t.read
+// overdue tells of attempts that were not ended.
+func (t *teller) overdue(ctx context.Context) {
+	now := t.clock.unix()
 	for this, e := range t.open {
 		if now < e.Time+machine.AttemptTime {
-			done = min(done, e.Seq-1)
 			continue
 		}
-		if err := t.tell(ctx, e, NoticeFailed); err != nil {
-			return err
-		}
+		t.say(ctx, e, NoticeFailed)
 		delete(t.open, this)
+		if t.last[e.Index] == e.Ver {
+			delete(t.last, e.Index)
+		}
+	}
+}
+
+// say tells an owner, or does it later.
+func (t *teller) say(ctx context.Context, e store.Entry, kind NoticeKind) {
+	if err := t.tell(ctx, e, kind); err != nil {
+		t.late = append(t.late, &lateNotice{Entry: e, kind: kind, next: t.clock.unix() + firstLate, pause: firstLate})
+	}
+}
+
+// again tells what could not be told before. It returns why that still cannot be.
+func (t *teller) again(ctx context.Context) (err error) {
+	now, kept := t.clock.unix(), t.late[:0]
+	for _, l := range t.late {
+		if now >= l.next && ctx.Err() == nil {
+			fault := t.tell(ctx, l.Entry, l.kind)
+			if fault == nil {
+				continue
+			}
+			err = fault
+			if l.pause = min(2*l.pause, lastLate); now-l.Time > dropLate {
+				t.log.Error("an owner was not told", "what", l.kind, "entry", l.Seq, "error", fault)
+				continue
+			}
+			l.next = now + l.pause
+		}
+		kept = append(kept, l)
+	}
+	clear(t.late[len(kept):])
+	t.late = kept
+	return err
+}
+
+// save notes how far all was told.
+func (t *teller) save(ctx context.Context) error {
+	done := t.read
+	for _, e := range t.open {
+		done = min(done, e.Seq-1)
+	}
+	for _, l := range t.late {
+		done = min(done, l.Seq-1)
 	}
 	if done == t.saved {
 		return nil

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -251,7 +252,8 @@ func (s *Server) look(ctx context.Context, u *subject, event func(*machine.State
 // virtual returns what stands for a credential id that has no record. It has the size of
 // a record, and takes the same work.
 func (s *Server) virtual(u *subject, credential string) machine.Row {
-	return machine.Row{ID: credential, Gen: u.fakeGen(), Material: s.material(s.decoy, make([]byte, keyringSize))}
+	key := evaluator.Key{Blob: bytes.Clone(s.decoy.Blob), Public: s.decoy.Public} // a row is wiped at its end
+	return machine.Row{ID: credential, Gen: u.fakeGen(), Material: s.material(key, make([]byte, keyringSize))}
 }
 
 // keyringSize is the length of a wrapped keyring of few keys.

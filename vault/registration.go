@@ -26,7 +26,7 @@ func (s *Server) regBegin(ctx context.Context, r *wire.RegBegin) (*wire.Reply, e
 	if r.Descriptor != s.hash {
 		return &wire.Reply{Code: wire.OldDescriptor}, nil
 	}
-	if err := s.healthy(ctx); err != nil {
+	if err := s.healthy(); err != nil {
 		return nil, err
 	}
 	u, err := s.subject(ctx, t.credential)
@@ -88,7 +88,7 @@ func (s *Server) regPut(ctx context.Context, r *wire.RegPut) (*wire.Reply, error
 	_, o, credential, err := s.regStep(ctx, r.Index, func(state *machine.State, now int64) machine.Outcome {
 		return s.policy.RegPut(state, now, machine.RegPut{
 			Registration: r.Registration, Commitment: sha256.Sum256(r.Secret[:]),
-			Record: r.Record, KV: r.KV, Keyring: r.Keyring, OwnerKey: r.OwnerKey,
+			Record: r.Record, KV: r.KV, Keyring: r.Keyring, OwnerKey: r.OwnerKey, Upload: uploadDigest(r),
 		})
 	})
 	if err != nil {
@@ -106,7 +106,10 @@ func (s *Server) regTry(ctx context.Context, r *wire.RegTry) (*wire.Reply, error
 	if err != nil {
 		return nil, ErrRefused
 	}
-	if err := s.healthy(ctx); err != nil {
+	if own := s.index(r.Index[:]); own != r.Index { // before anything is told of health
+		return nil, ErrRefused
+	}
+	if err := s.healthy(); err != nil {
 		return nil, err
 	}
 	u, o, credential, err := s.regStep(ctx, r.Index, func(state *machine.State, now int64) machine.Outcome {
@@ -138,13 +141,13 @@ func (s *Server) regDone(ctx context.Context, r *wire.RegDone) (*wire.Reply, err
 		return &wire.Reply{Code: wire.Failed}, nil // the registration's tries are counted
 	}
 	event := machine.RegDone{Proof: t.proof, NewGen: newGen()}
-	_, o, credential, err := s.regStep(ctx, u.index, func(state *machine.State, now int64) machine.Outcome {
-		if r.Signature != nil {
-			credential := credentialOf(state)
-			event.Signed = func(key [32]byte, gen uint64, registration [wire.IDSize]byte) bool {
-				return ed25519.Verify(key[:], ownerMessage(s.id, credential, gen, wire.OpSwap, string(registration[:]), 0), r.Signature[:])
-			}
+	if r.Signature != nil {
+		event.Signed = func(row *machine.Row, q *machine.Pending) bool {
+			message := ownerMessage(s.id, row.ID, row.Gen, wire.OpSwap, swapNonce(q.Registration, q.Upload), 0)
+			return ed25519.Verify(row.OwnerKey[:], message, r.Signature[:])
 		}
+	}
+	_, o, credential, err := s.regStep(ctx, u.index, func(state *machine.State, now int64) machine.Outcome {
 		return s.policy.RegDone(state, now, event)
 	})
 	if err != nil {

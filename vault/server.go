@@ -44,6 +44,7 @@ const (
 	maxCalls    = 256
 	queueTime   = time.Second
 	unknownTime = 5 * time.Second // to find out what became of an update
+	probeTime   = 5 * time.Second
 )
 
 // A Server answers the requests of clients. Run has to be running beside it.
@@ -173,7 +174,12 @@ func (s *Server) Guarantees() []string {
 var errUnavailable = errors.New("vault: unavailable")
 
 // Call answers a request. See [Transport].
-func (s *Server) Call(ctx context.Context, request []byte) ([]byte, error) {
+func (s *Server) Call(ctx context.Context, request []byte) (answer []byte, err error) {
+	defer func() {
+		if answer == nil && err == nil { // a panic, and the next attempt may end in it, too
+			s.ailing.Store(true)
+		}
+	}()
 	r, err := wire.ParseRequest(request)
 	if err != nil {
 		return nil, ErrRefused
@@ -253,7 +259,7 @@ func (s *Server) leave() { <-s.calls }
 
 // healthy reports whether attempts can be counted: one that cannot be evaluated should
 // cost nobody anything, and no delay should end because of a clock that was set.
-func (s *Server) healthy(ctx context.Context) error {
+func (s *Server) healthy() error {
 	if off := s.clock.stepped(); off != 0 {
 		if !s.stepped.Swap(true) {
 			s.log.Error("the clock was set: no attempts until the vault is restarted", "by", off)
@@ -264,30 +270,39 @@ func (s *Server) healthy(ctx context.Context) error {
 		s.log.Info("the clock is right again")
 	}
 	if s.ailing.Load() {
-		if err := s.probe(ctx); err != nil {
-			return fmt.Errorf("%w: the evaluator: %w", errUnavailable, err)
-		}
-		s.ailing.Store(false)
-		s.log.Info("the evaluator works again")
+		return fmt.Errorf("%w: the evaluator has failed, and has not proved itself since", errUnavailable)
 	}
 	return nil
 }
 
-// Health returns nil, or why no attempts are taken at present. It asks nobody: what is
-// wrong shows in the first call that meets it, and Run finds out when it has passed.
-func (s *Server) Health(context.Context) error {
-	switch off := s.clock.stepped(); {
-	case off != 0:
-		return fmt.Errorf("%w: the clock was set by %v", errUnavailable, off)
-	case s.ailing.Load():
-		return fmt.Errorf("%w: the evaluator has failed", errUnavailable)
+// recover has an evaluator that has failed prove itself. It is for Run: a call would
+// spend the time on it that its own evaluation takes.
+func (s *Server) recover(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	if err := s.probe(ctx); err != nil {
+		return fmt.Errorf("the evaluator: %w", err)
 	}
+	s.ailing.Store(false)
+	s.log.Info("the evaluator works again")
 	return nil
 }
 
-// failed notes that the evaluator could not do its work, unless its caller gave up.
+// Health returns nil, or why no attempts are taken at present. It asks the store, and
+// not the evaluator: that it fails shows in the first call that meets it, and Run finds out
+// when it has passed.
+func (s *Server) Health(ctx context.Context) error {
+	if err := s.healthy(); err != nil {
+		return err
+	}
+	_, err := s.store.View(ctx, s.own) // a store that has closed itself says so
+	return err
+}
+
+// failed notes that the evaluator could not do its work, unless its caller gave up. That
+// it took too long is its own fault.
 func (s *Server) failed(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
+	if !errors.Is(ctx.Err(), context.Canceled) {
 		s.ailing.Store(true)
 	}
 	return fmt.Errorf("the evaluator: %w", err)

@@ -10,6 +10,7 @@ type Command struct {
 	OwnerKey     [32]byte     // OpPut
 	Keyring      []byte       // OpPut: wrapped
 	Registration [IDSize]byte // OpSwap
+	Upload       [32]byte     // OpSwap: the hash of what was uploaded
 	Until        int64        // OpFreeze
 }
 
@@ -23,6 +24,7 @@ func (m *Command) fields(c *codec.Codec) {
 		c.Bytes(&m.Keyring, MaxKeyring)
 	case OpSwap:
 		c.Fixed(m.Registration[:])
+		c.Fixed(m.Upload[:])
 	case OpFreeze:
 		c.Time(&m.Until)
 	default:

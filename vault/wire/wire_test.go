@@ -124,7 +124,7 @@ func TestReplies(t *testing.T) {
 
 func TestCommands(t *testing.T) {
 	for _, want := range []*wire.Command{
-		{Op: wire.OpRelease}, {Op: wire.OpDelete}, {Op: wire.OpFreeze, Until: 7}, {Op: wire.OpSwap, Registration: [16]byte{1}},
+		{Op: wire.OpRelease}, {Op: wire.OpDelete}, {Op: wire.OpFreeze, Until: 7}, {Op: wire.OpSwap, Registration: [16]byte{1}, Upload: [32]byte{2}},
 		{Op: wire.OpPut, KV: 1, OwnerKey: [32]byte{2}, Keyring: make([]byte, wire.MaxKeyring)},
 	} {
 		b := want.Append(nil)

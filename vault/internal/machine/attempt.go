@@ -35,10 +35,7 @@ func (p *Policy) Start(s *State, now int64, e Start) Outcome {
 	}
 	r.Left--
 	r.Current = &Attempt{ID: e.Attempt, Ver: r.Ver + 1, Hash: e.Hash, Ticket: e.Ticket.Hash, Until: now + AttemptTime}
-	r.Ready = 0
-	if d := p.delay(r.Left); d > 0 {
-		r.Ready = r.Current.Until + d
-	}
+	p.wait(r, r.Current.Until)
 	r.use(e.Ticket)
 	return r.evaluate(r.changed(wire.OK, LogStart, e.Attempt))
 }
@@ -73,7 +70,7 @@ func (p *Policy) refused(r *Row, now int64, t Ticket) (o Outcome, ok bool) {
 		o.Until = c.Until + lastMargin
 	case r.Left == 0: // it was frozen in the midst of the last attempt
 	default:
-		o.Until = r.room(now)
+		o.Until = r.room(now, usedStart)
 		return o, o.Until == 0
 	}
 	return o, false
@@ -122,9 +119,6 @@ func (p *Policy) Finish(s *State, now int64, e Finish) Outcome {
 		return r.ended(e.Proof)
 	}
 	failures := r.Max - r.Left - 1 // this one has not failed
-	if r.Status == Frozen {        // it has ended
-		r.unfreeze()
-	}
 	r.Left, r.Ready, r.Current = r.Max, 0, nil
 	o := r.changed(wire.OK, LogSuccess, e.Attempt)
 	o.Code, o.Log = p.command(s, now, e, o.Log)
@@ -158,7 +152,7 @@ func (p *Policy) command(s *State, now int64, e Finish, log []store.Event) (wire
 		event(LogDestroyed)
 	case wire.OpSwap:
 		q := s.Pending
-		if q == nil || q.Registration != m.Registration || q.Stage != Verified || now >= q.Until || !q.fits(r) {
+		if q == nil || q.Registration != m.Registration || q.Upload != m.Upload || q.Stage != Verified || now >= q.Until || !q.fits(r) {
 			return wire.Conflict, log
 		}
 		p.swap(s, e.NewGen)
@@ -186,15 +180,9 @@ func (p *Policy) Fail(s *State, now int64, f Proof) Outcome {
 	case !r.open(now) || !f.fits(r):
 		return r.ended(f)
 	}
-	if r.Status == Frozen { // it has ended
-		r.unfreeze()
-	}
 	r.Current = nil
 	r.Done = &Done{ID: f.Attempt, Ver: f.Ver, Code: wire.Failed}
-	r.Ready = 0
-	if d := p.delay(r.Left); d > 0 {
-		r.Ready = now + d
-	}
+	p.wait(r, now)
 	o := r.changed(wire.Failed, LogFailed, f.Attempt)
 	o.Until = r.Ready
 	if r.Left == 0 {

@@ -14,11 +14,14 @@ type State struct {
 }
 
 // MaxUsed is how many tickets a record remembers. A ticket is remembered until it has
-// expired, so this bounds how often a record is asked in ten minutes.
-const MaxUsed = 16
-
-// MaxTries is how many logins a registration allows before it is done.
-const MaxTries = 3
+// expired, so this bounds how often a record is asked in ten minutes. The last places are
+// for attempts and for the owner key, and the very last for the owner key alone, whose
+// requests only its holder can sign: who has nothing but tickets cannot take them.
+const (
+	MaxUsed      = 16
+	usedStart    = 12
+	usedRegBegin = 8
+)
 
 // A Status is what a row stands for.
 type Status uint8
@@ -49,6 +52,9 @@ type Row struct {
 	Current *Attempt // the one that may still succeed
 	Done    *Done    // the last that ended
 	Used    []Ticket
+	// Forgotten is the greatest Expires of the tickets that were used and are not in Used
+	// any more: others that expire no later may be among them, by another clock.
+	Forgotten int64
 
 	ID string // the credential id
 	Material
@@ -112,9 +118,9 @@ type Pending struct {
 	Stage        Stage
 	BaseGen      uint64 // of the row when it began
 	BaseKV       uint32
-	Tries        uint8
 	Until        int64
-	Current      *Attempt
+	Current      *Attempt // its one login
+	Upload       [32]byte // the hash of what was uploaded, which the owner of the row signs
 	Material
 }
 
@@ -138,6 +144,7 @@ func (r *Row) Fields(c *codec.Codec) {
 		c.Uint32(&seconds)
 		t.Expires = int64(seconds)
 	})
+	c.Time(&r.Forgotten)
 	c.Text(&r.ID, 128)
 	r.Material.fields(c)
 	if r.Status < Active || r.Status > Dead || r.Left > r.Max {
@@ -154,9 +161,9 @@ func (p *Pending) Fields(c *codec.Codec) {
 	c.Uint8((*uint8)(&p.Stage))
 	c.Uint64(&p.BaseGen)
 	c.Uint32(&p.BaseKV)
-	c.Uint8(&p.Tries)
 	c.Time(&p.Until)
 	codec.Option(c, &p.Current, func(a *Attempt) { a.fields(c) })
+	c.Fixed(p.Upload[:])
 	p.Material.fields(c)
 	if p.Stage < Keyed || p.Stage > Verified {
 		c.Failf("a registration of stage %d", p.Stage)

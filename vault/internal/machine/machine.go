@@ -11,6 +11,7 @@ package machine
 
 import (
 	"crypto/subtle"
+	"slices"
 
 	"github.com/coffer-backup/coffer/vault/store"
 	"github.com/coffer-backup/coffer/vault/wire"
@@ -50,11 +51,12 @@ type Policy struct {
 	Delays []int64
 }
 
-func (p *Policy) delay(left uint8) int64 {
-	if left == 0 || int(left) > len(p.Delays) {
-		return 0
+// wait has r wait from then as long as a failure that leaves so many attempts demands.
+func (p *Policy) wait(r *Row, from int64) {
+	r.Ready = 0
+	if r.Left > 0 && int(r.Left) <= len(p.Delays) && p.Delays[r.Left-1] > 0 {
+		r.Ready = from + p.Delays[r.Left-1]
 	}
-	return p.Delays[left-1]
 }
 
 // An Outcome is what an event led to.
@@ -115,6 +117,9 @@ func (r *Row) usedBefore(t Ticket) bool {
 	if r == nil {
 		return false
 	}
+	if t.Expires <= r.Forgotten {
+		return true
+	}
 	for _, u := range r.Used {
 		if u.Hash == t.Hash {
 			return true
@@ -123,27 +128,30 @@ func (r *Row) usedBefore(t Ticket) bool {
 	return false
 }
 
-// room returns 0 if another ticket can be remembered, or when one can be. It forgets
-// those that have expired, which is no change to be stored for itself.
-func (r *Row) room(now int64) int64 {
+// room returns 0 if fewer than max tickets are remembered, or when that will be. It
+// forgets those that have expired, which is no change to be stored for itself.
+func (r *Row) room(now int64, max int) int64 {
 	if r == nil {
 		return 0
 	}
 	kept := make([]Ticket, 0, MaxUsed)
-	var first int64
 	for _, u := range r.Used {
 		if u.Expires >= now {
 			kept = append(kept, u)
-			if first == 0 || u.Expires < first {
-				first = u.Expires
-			}
+		} else if u.Expires > r.Forgotten {
+			r.Forgotten = u.Expires
 		}
 	}
 	r.Used = kept
-	if len(kept) < MaxUsed {
+	if len(kept) < max {
 		return 0
 	}
-	return first + 1
+	expire := make([]int64, 0, MaxUsed)
+	for _, u := range kept {
+		expire = append(expire, u.Expires)
+	}
+	slices.Sort(expire)
+	return expire[len(expire)-max] + 1
 }
 
 // use remembers t. There is room.

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"reflect"
 	"testing"
 
@@ -28,7 +29,7 @@ func real() *State {
 
 // start begins attempt n at time at.
 func start(s *State, at int64, n byte) Outcome {
-	o := policy.Start(s, at, Start{Attempt: id(n), Hash: [32]byte{n}, Ticket: ticket(n), Virtual: Row{Gen: 1}})
+	o := policy.Start(s, at, Start{Attempt: id(n), Hash: [32]byte{n}, Ticket: Ticket{id(n), at + 600}, Virtual: Row{Gen: 1}})
 	if o.Changed {
 		s.Row.Ver++
 	}
@@ -189,16 +190,43 @@ func TestTickets(t *testing.T) {
 	wantCode(t, "for a registration", policy.RegBegin(s, now, RegBegin{Ticket: ticket(1)}), wire.Used, false)
 	wantCode(t, "for an owner", policy.Owner(s, now, Owner{Op: wire.OpDelete, Gen: 7, Ticket: ticket(1), Signed: func([32]byte) bool { return true }}), wire.Used, false)
 
-	for n := byte(2); len(s.Row.Used) < MaxUsed; n++ {
-		s.Row.Used = append(s.Row.Used, ticket(n))
+	// Registrations leave places to attempts, and both to the owner key.
+	fill := func(max int) {
+		for n := byte(len(s.Row.Used) + 1); len(s.Row.Used) < max; n++ {
+			s.Row.Used = append(s.Row.Used, Ticket{id(n), now + 500 + int64(n)})
+		}
 	}
-	if o := start(s, now, 99); o.Code != wire.Wait || o.Until != now+601 {
-		t.Errorf("no room: %+v", o)
+	begin := func() Outcome { return policy.RegBegin(s, now, RegBegin{Ticket: ticket(99)}) }
+	owner := func(signed bool) Outcome {
+		e := Owner{Op: wire.OpUnfreeze, Gen: 7, Ticket: ticket(98), Signed: func([32]byte) bool { return signed }}
+		return policy.Owner(&State{Row: s.Row}, now, e)
 	}
-	wantCode(t, "no room", policy.RegBegin(s, now, RegBegin{Ticket: ticket(99)}), wire.Wait, false)
-	if o := start(s, now+601, 99); o.Code != wire.OK || len(s.Row.Used) != 1 {
-		t.Errorf("room again: %+v, %d tickets", o, len(s.Row.Used))
+	s.Row.Used = nil
+	fill(8)
+	if o := begin(); o.Code != wire.Wait || o.Until != now+502 {
+		t.Errorf("a registration with 8 used: %+v", o)
 	}
+	copied := *s.Row
+	wantCode(t, "an attempt with 8 used", start(&State{Row: &copied}, now, 99), wire.OK, true)
+	fill(12)
+	if o := start(s, now, 99); o.Code != wire.Wait || o.Until != now+502 {
+		t.Errorf("an attempt with 12 used: %+v", o)
+	}
+	fill(15)
+	wantCode(t, "another's request with 15 used", owner(false), wire.Stale, false)
+	wantCode(t, "the owner's request with 15 used", owner(true), wire.OK, true)
+	s.Row.Done = nil
+	if len(s.Row.Used) != 16 {
+		t.Errorf("%d tickets", len(s.Row.Used))
+	}
+	if o := policy.Owner(s, now, Owner{Op: wire.OpFreeze, Gen: 7, Ticket: ticket(97), Signed: func([32]byte) bool { return true }}); o.Code != wire.Wait {
+		t.Errorf("the owner's request with 16 used: %+v", o)
+	}
+	o = policy.Start(s, now+601, Start{Attempt: id(1), Ticket: Ticket{id(100), now + 900}})
+	if o.Code != wire.OK || len(s.Row.Used) != 1 || s.Row.Forgotten != now+600 {
+		t.Errorf("room again: %+v, %d tickets, forgotten until %d", o, len(s.Row.Used), s.Row.Forgotten-now)
+	}
+	wantCode(t, "as old as one that was forgotten", policy.RegBegin(s, now, RegBegin{Ticket: ticket(101)}), wire.Used, false)
 }
 
 // TestFrozen: an owner's freeze ends by itself, an operator's by an operator.
@@ -244,7 +272,7 @@ func TestFrozen(t *testing.T) {
 	wantCode(t, "start", start(s, now+1_000_000, 8), wire.Frozen, false)
 	wantCode(t, "the operator's freeze again", policy.Operator(s, now, Operator{Op: wire.OpFreeze}), wire.OK, false)
 	wantCode(t, "the operator's unfreeze", policy.Operator(s, now, Operator{Op: wire.OpUnfreeze}), wire.OK, true)
-	wantCode(t, "start after it", start(s, now+1_000_000, 8), wire.OK, true)
+	wantCode(t, "start after it", start(s, now+300, 8), wire.OK, true)
 	owner(s, wire.OpFreeze, 9, now)
 	policy.Operator(s, now, Operator{Op: wire.OpFreeze})
 	policy.Operator(s, now, Operator{Op: wire.OpUnfreeze})
@@ -278,12 +306,15 @@ func register(t *testing.T, s *State, n byte, kv uint32) uint64 {
 		Registration: id(n), Blinded: [32]byte{n}, Commitment: [32]byte{n, n}, Ticket: ticket(n), Virtual: Row{Gen: 1, ID: "anna"},
 		Material: Material{AKE: 2},
 	}
-	put := RegPut{Registration: id(n), Commitment: [32]byte{n, n}, KV: kv, Keyring: []byte("new"), OwnerKey: [32]byte{n}}
+	put := RegPut{Registration: id(n), Commitment: [32]byte{n, n}, KV: kv, Keyring: []byte("new"), OwnerKey: [32]byte{n}, Upload: [32]byte{n, 7}}
 	try := RegTry{Registration: id(n), Commitment: [32]byte{n, n}, Attempt: id(n + 1), Hash: [32]byte{n}}
 	step := func(what string, event func() Outcome) Outcome {
 		t.Helper()
 		o := event()
 		wantCode(t, what, o, wire.OK, true)
+		if o.Left != 0 || o.Max != 0 {
+			t.Errorf("%s: tells of %d attempts", what, o.Left)
+		}
 		s.Row.Ver++
 		wantCode(t, what+" again", event(), wire.OK, false)
 		return o
@@ -299,7 +330,7 @@ func register(t *testing.T, s *State, n byte, kv uint32) uint64 {
 	wantCode(t, "put without the secret", policy.RegPut(s, now, stranger), wire.Stale, false)
 	step("put", func() Outcome { return policy.RegPut(s, now, put) })
 	changed := put
-	changed.Keyring = []byte("other")
+	changed.Upload[9] = 1
 	wantCode(t, "another put", policy.RegPut(s, now, changed), wire.Stale, false)
 	spy := try
 	spy.Commitment[9] = 1
@@ -308,10 +339,17 @@ func register(t *testing.T, s *State, n byte, kv uint32) uint64 {
 	guess := try
 	guess.Hash[9] = 1
 	wantCode(t, "another KE1", policy.RegTry(s, now, guess), wire.Stale, false)
+	guess.Attempt[9] = 1
+	wantCode(t, "another login", policy.RegTry(s, now, guess), wire.Stale, false)
+	for what, late := range map[string]Outcome{
+		"put": policy.RegPut(s, now+600, put), "try": policy.RegTry(s, now+600, try),
+	} {
+		wantCode(t, what+" when it has lapsed", late, wire.Stale, false)
+	}
 	return o.Attempt.Ver
 }
 
-func regDone(s *State, n byte, ver uint64, at int64, signed func([32]byte, uint64, [16]byte) bool) Outcome {
+func regDone(s *State, n byte, ver uint64, at int64, signed func(*Row, *Pending) bool) Outcome {
 	o := policy.RegDone(s, at, RegDone{Proof: Proof{Attempt: id(n + 1), Ver: ver}, NewGen: 8, Signed: signed})
 	if o.Changed {
 		s.Row.Ver++
@@ -337,8 +375,8 @@ func TestRegister(t *testing.T) {
 		}
 	}
 
-	yes := func(key [32]byte, gen uint64, registration [16]byte) bool {
-		return key == [32]byte{9} && gen == 7 && registration == id(20)
+	yes := func(r *Row, q *Pending) bool {
+		return r.OwnerKey == [32]byte{9} && r.Gen == 7 && q.Registration == id(20) && q.Upload == [32]byte{20, 7}
 	}
 	s := real()
 	ver := register(t, s, 20, 4)
@@ -346,13 +384,13 @@ func TestRegister(t *testing.T) {
 		t.Errorf("a registration touched the record: %+v", s.Row)
 	}
 	wantCode(t, "another login", regDone(s, 20, ver+1, now, yes), wire.Stale, false)
-	wantCode(t, "a forged signature", regDone(s, 20, ver, now, func([32]byte, uint64, [16]byte) bool { return false }), wire.NeedOwner, true)
+	wantCode(t, "a forged signature", regDone(s, 20, ver, now, func(*Row, *Pending) bool { return false }), wire.NeedOwner, true)
 	wantCode(t, "a ticket alone", regDone(s, 20, ver, now, nil), wire.NeedOwner, false)
 	wantCode(t, "too late", regDone(s, 20, ver, now+600, yes), wire.Stale, false)
 	wantCode(t, "the owner key", regDone(s, 20, ver, now, yes), wire.OK, true)
 
 	// By a login on the record.
-	swap := &wire.Command{Op: wire.OpSwap, Registration: id(20)}
+	swap := &wire.Command{Op: wire.OpSwap, Registration: id(20), Upload: [32]byte{20, 7}}
 	s = real()
 	ver = register(t, s, 20, 4)
 	start(s, now, 1)
@@ -361,6 +399,22 @@ func TestRegister(t *testing.T) {
 		t.Errorf("after the conflict: %+v", s.Row)
 	}
 	wantCode(t, "verified", regDone(s, 20, ver, now, nil), wire.NeedOwner, true)
+	for n, other := range []*wire.Command{
+		{Op: wire.OpSwap, Registration: id(21), Upload: swap.Upload}, {Op: wire.OpSwap, Registration: id(20), Upload: [32]byte{20}},
+	} {
+		start(s, now, byte(10+n))
+		wantCode(t, "swap of another", finish(s, byte(10+n), s.Row.Current.Ver, other), wire.Conflict, true)
+	}
+	lapsed, begun := *s.Row, *s.Pending
+	begun.Until = now
+	late := &State{&lapsed, &begun}
+	start(late, now, 12)
+	wantCode(t, "swap when it has lapsed", finish(late, 12, late.Row.Current.Ver, swap), wire.Conflict, true)
+	moved, base := *s.Row, *s.Pending
+	base.BaseKV--
+	other := &State{&moved, &base}
+	start(other, now, 13)
+	wantCode(t, "swap on what was", finish(other, 13, other.Row.Current.Ver, swap), wire.Conflict, true)
 	start(s, now, 2)
 	started := s.Row.Current.Ver
 	o := finish(s, 2, started, swap)
@@ -368,7 +422,13 @@ func TestRegister(t *testing.T) {
 	if s.Row.Gen != 8 || string(s.Row.Keyring) != "new" || s.Row.Ver != o.Receipt.Ver {
 		t.Errorf("swapped: %+v", s.Row)
 	}
-	wantCode(t, "swap again", finish(s, 2, started, swap), wire.OK, false)
+	if again := finish(s, 2, started, swap); again.Code != wire.OK || again.Changed || string(again.Material.Keyring) != "new" {
+		t.Errorf("swap again: %+v", again)
+	}
+	s.Row.Gen++
+	if again := policy.Finish(s, now, Finish{Proof: Proof{id(2), 7, started}, Hash: [32]byte{byte(swap.Op)}, Command: swap}); again.Material != nil {
+		t.Error("what was done on one registration is told of another")
+	}
 
 	// The record changes meanwhile.
 	s = real()
@@ -384,25 +444,15 @@ func TestRegister(t *testing.T) {
 	}
 
 	s = real()
-	begin := RegBegin{Registration: id(1), Commitment: [32]byte{1}, Ticket: ticket(1)}
-	policy.RegBegin(s, now, begin)
-	wantCode(t, "an old keyring", policy.RegPut(s, now, RegPut{Registration: id(1), Commitment: [32]byte{1}, KV: 3}), wire.Conflict, false)
+	policy.RegBegin(s, now, RegBegin{Registration: id(1), Commitment: [32]byte{1}, Ticket: ticket(1)})
+	if s.Due() != now+600 {
+		t.Errorf("due %d", s.Due()-now)
+	}
+	wantCode(t, "the same ticket", policy.RegBegin(s, now, RegBegin{Registration: id(2), Ticket: ticket(1)}), wire.Used, false)
 	wantCode(t, "sweep", policy.Sweep(s, now+599), 0, false)
 	o = policy.Sweep(s, now+600)
 	if !o.Changed || s.Pending != nil {
 		t.Errorf("lapsed: %+v", o)
-	}
-
-	// Tries are counted.
-	s = real()
-	register(t, s, 20, 4)
-	for n := range byte(3) {
-		o := policy.RegTry(s, now, RegTry{Registration: id(20), Commitment: [32]byte{20, 20}, Attempt: id(100 + n)})
-		want := wire.OK
-		if n == 2 {
-			want = wire.Wait
-		}
-		wantCode(t, "try", o, want, n < 2)
 	}
 
 	// What the operator froze stays.
@@ -410,6 +460,81 @@ func TestRegister(t *testing.T) {
 	ver = register(t, s, 20, 4)
 	policy.Operator(s, now, Operator{Op: wire.OpFreeze})
 	wantCode(t, "on the operator's freeze", regDone(s, 20, ver, now, yes), wire.Frozen, false)
+	policy.Operator(s, now, Operator{Op: wire.OpUnfreeze})
+	s.Row.FrozenUntil = now + 1000
+	s.Row.freeze()
+	wantCode(t, "on the owner's", regDone(s, 20, ver, now, yes), wire.OK, true)
+	if s.Row.Status != Active {
+		t.Errorf("status %d", s.Row.Status)
+	}
+}
+
+// TestDue: the earlier of two times.
+func TestDue(t *testing.T) {
+	for _, until := range []int64{now + 100, now + 600, now + 700} {
+		s := real()
+		s.Row.Left, s.Row.Current = 0, &Attempt{Until: now}
+		s.Pending = &Pending{Until: until}
+		if s.Due() != min(until, now+600) {
+			t.Errorf("due %d", s.Due()-now)
+		}
+		s.Row.Left = 1
+		if s.Due() != until {
+			t.Errorf("with attempts left: due %d", s.Due()-now)
+		}
+	}
+}
+
+// TestWiped: what is destroyed or replaced is overwritten where it lies.
+func TestWiped(t *testing.T) {
+	for what, end := range map[string]func(*State){
+		"destroyed": func(s *State) { policy.Operator(s, now, Operator{Op: wire.OpDelete}) },
+		"replaced":  func(s *State) { s.Pending = &Pending{}; policy.swap(s, 8) },
+	} {
+		s := real()
+		s.Row.FrozenUntil, s.Row.FrozenByOperator = now+9, true
+		keyring, blob := s.Row.Keyring, []byte("blob")
+		s.Row.Key.Blob = blob
+		end(s)
+		if !bytes.Equal(keyring, make([]byte, len(keyring))) || !bytes.Equal(blob, make([]byte, len(blob))) {
+			t.Errorf("%s: %q and %q are left", what, keyring, blob)
+		}
+		if s.Row.FrozenUntil != 0 || s.Row.FrozenByOperator {
+			t.Errorf("%s: frozen", what)
+		}
+	}
+}
+
+// TestFreezeByPassword: until its time, and the attempts are given back before.
+func TestFreezeByPassword(t *testing.T) {
+	s := real()
+	s.Row.Left = 5
+	start(s, now, 1)
+	o := finish(s, 1, s.Row.Current.Ver, &wire.Command{Op: wire.OpFreeze, Until: now + 100})
+	if o.Code != wire.OK || len(o.Log) != 2 || o.Log[1].Kind != LogFrozen || s.Row.Left != 10 {
+		t.Errorf("%+v, %+v", o, s.Row)
+	}
+	if o := start(s, now+99, 2); o.Code != wire.Frozen || o.Until != now+100 {
+		t.Errorf("%+v", o)
+	}
+	if o := start(s, now+100, 2); o.Code != wire.OK || s.Row.Status != Active || s.Row.FrozenUntil != 0 {
+		t.Errorf("%+v, %+v", o, s.Row)
+	}
+	start(s, now+200, 3)
+	o = policy.Finish(s, now+200, Finish{Proof: Proof{id(3), 7, s.Row.Current.Ver}, Command: &wire.Command{Op: wire.OpDelete}})
+	if o.Code != wire.OK || len(o.Log) != 2 || o.Log[1].Kind != LogDestroyed || s.Row.Cause != wire.CauseOwner {
+		t.Errorf("%+v, %+v", o, s.Row)
+	}
+}
+
+// TestNoDelay: a wait that is over is told no more.
+func TestNoDelay(t *testing.T) {
+	s := real()
+	s.Row.Ready = now - 1
+	start(s, now, 1)
+	if s.Row.Ready != 0 {
+		t.Errorf("ready %d", s.Row.Ready)
+	}
 }
 
 // TestVirtual: what was never registered counts like what was.
@@ -420,6 +545,11 @@ func TestVirtual(t *testing.T) {
 	}
 	o := start(s, now, 1)
 	wantCode(t, "start", o, wire.OK, true)
+	begun := new(State)
+	policy.RegBegin(begun, now, RegBegin{Ticket: ticket(1), Virtual: Row{Gen: 1}})
+	if r := begun.Row; !r.Virtual || r.Max != 10 || r.Left != 10 || r.Status != Active || len(r.Used) != 1 {
+		t.Errorf("begun: %+v", r)
+	}
 	if !o.Virtual || o.Left != 9 || s.Row.Gen != 1 {
 		t.Errorf("start: %+v", o)
 	}
@@ -443,7 +573,7 @@ func TestCells(t *testing.T) {
 		row.Used = row.Used[:min(len(row.Used), MaxUsed)]
 		pending := rapid.Make[Pending]().Draw(t, "pending")
 		pending.Stage = Stage(rapid.IntRange(1, 3).Draw(t, "stage"))
-		for _, at := range []*int64{&row.Ready, &row.FrozenUntil, &row.Died, &pending.Until} {
+		for _, at := range []*int64{&row.Ready, &row.FrozenUntil, &row.Died, &pending.Until, &row.Forgotten} {
 			*at &= 1<<63 - 1
 		}
 		for i := range row.Used {

@@ -35,7 +35,7 @@ func (p *Policy) Owner(s *State, now int64, e Owner) Outcome {
 	case r == &none || r.Virtual || !signed || r.Gen != e.Gen:
 		return told(wire.Stale, 0)
 	}
-	if until := r.room(now); until != 0 {
+	if until := r.room(now, MaxUsed); until != 0 {
 		return told(wire.Wait, until)
 	}
 	var kind uint8

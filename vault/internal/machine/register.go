@@ -27,7 +27,7 @@ func (p *Policy) RegBegin(s *State, now int64, e RegBegin) Outcome {
 	if r.usedBefore(e.Ticket) {
 		return told(wire.Used, 0)
 	}
-	if until := r.room(now); until != 0 {
+	if until := r.room(now, usedRegBegin); until != 0 {
 		return told(wire.Wait, until)
 	}
 	if r == nil {
@@ -72,6 +72,7 @@ type RegPut struct {
 	KV           uint32
 	Keyring      []byte
 	OwnerKey     [32]byte
+	Upload       [32]byte // the hash of the four
 }
 
 // RegPut stores what is registered. It counts for nothing yet.
@@ -81,14 +82,12 @@ func (p *Policy) RegPut(s *State, now int64, e RegPut) Outcome {
 	case q == nil:
 		return told(wire.Stale, 0)
 	case q.Stage != Keyed:
-		if q.Record == e.Record && q.KV == e.KV && string(q.Keyring) == string(e.Keyring) && q.OwnerKey == e.OwnerKey {
+		if q.Upload == e.Upload {
 			return told(wire.OK, 0)
 		}
 		return told(wire.Stale, 0)
-	case e.KV <= q.BaseKV:
-		return told(wire.Conflict, 0)
 	}
-	q.Stage = Stored
+	q.Stage, q.Upload = Stored, e.Upload
 	q.Record, q.KV, q.Keyring, q.OwnerKey = e.Record, e.KV, e.Keyring, e.OwnerKey
 	o := s.Row.changed(wire.OK, LogRegPut, e.Registration)
 	o.Left, o.Max = 0, 0
@@ -103,21 +102,18 @@ type RegTry struct {
 	Hash         [32]byte // SHA-256 of its KE1
 }
 
-// RegTry counts a login on a registration, as Start does on a record, apart from that.
+// RegTry begins the one login on a registration. Whoever else sees what was uploaded could
+// test a password with another.
 func (p *Policy) RegTry(s *State, now int64, e RegTry) Outcome {
 	q := s.shown(now, e.Registration, e.Commitment)
 	switch {
 	case q == nil || q.Stage == Keyed:
 		return told(wire.Stale, 0)
-	case q.Current != nil && q.Current.ID == e.Attempt:
-		if q.Current.Hash != e.Hash {
-			return told(wire.Stale, 0)
-		}
+	case q.Current != nil && q.Current.ID == e.Attempt && q.Current.Hash == e.Hash:
 		return q.evaluate(Outcome{Code: wire.OK})
-	case q.Tries >= MaxTries:
-		return told(wire.Wait, q.Until)
+	case q.Current != nil:
+		return told(wire.Stale, 0)
 	}
-	q.Tries++
 	q.Current = &Attempt{ID: e.Attempt, Ver: s.Row.Ver + 1, Hash: e.Hash, Until: q.Until}
 	o := s.Row.changed(wire.OK, LogRegTry, e.Registration)
 	o.Left, o.Max = 0, 0
@@ -128,9 +124,9 @@ func (p *Policy) RegTry(s *State, now int64, e RegTry) Outcome {
 type RegDone struct {
 	Proof
 	NewGen uint64
-	// Signed reports whether the owner key of the record that is there, of that gen,
-	// has signed the registration. It is nil if no signature came.
-	Signed func(ownerKey [32]byte, gen uint64, registration [16]byte) bool
+	// Signed reports whether the owner key of the record that is there, r, has signed the
+	// registration and what was uploaded. It is nil if no signature came.
+	Signed func(r *Row, q *Pending) bool
 }
 
 // RegDone makes the registration the record, if nothing live is there or its owner key
@@ -153,7 +149,7 @@ func (p *Policy) RegDone(s *State, now int64, e RegDone) Outcome {
 	switch {
 	case live && r.Status == Frozen && r.FrozenByOperator:
 		return told(wire.Frozen, r.frost())
-	case live && (e.Signed == nil || !e.Signed(r.OwnerKey, r.Gen, q.Registration)):
+	case live && (e.Signed == nil || !e.Signed(r, q)):
 		if q.Stage == Verified {
 			return told(wire.NeedOwner, 0)
 		}
@@ -178,7 +174,7 @@ func (p *Policy) swap(s *State, gen uint64) {
 	clear(r.Key.Blob)
 	s.Row = &Row{
 		Ver: r.Ver, Gen: gen, Status: Active, Max: p.Max, Left: p.Max,
-		Done: r.Done, Used: r.Used, ID: r.ID, Material: q.Material,
+		Done: r.Done, Used: r.Used, Forgotten: r.Forgotten, ID: r.ID, Material: q.Material,
 	}
 	s.Pending = nil
 }
