@@ -603,3 +603,53 @@ func TestCells(t *testing.T) {
 		}
 	})
 }
+
+// TestLogged: what is in the log is what happened.
+func TestLogged(t *testing.T) {
+	signed := func([32]byte) bool { return true }
+	owner := func(op wire.Op, n byte) func(*State) Outcome {
+		return func(s *State) Outcome {
+			return policy.Owner(s, now, Owner{Op: op, Gen: 7, Until: now + 9, Ticket: ticket(n), Signed: signed})
+		}
+	}
+	operator := func(op wire.Op) func(*State) Outcome {
+		return func(s *State) Outcome { return policy.Operator(s, now, Operator{Op: op}) }
+	}
+	s := real()
+	for _, step := range []struct {
+		event  func(*State) Outcome
+		kind   uint8
+		status Status
+	}{
+		{owner(wire.OpFreeze, 1), LogFrozen, Frozen},
+		{owner(wire.OpUnfreeze, 2), LogUnfrozen, Active},
+		{operator(wire.OpFreeze), LogFrozen, Frozen},
+		{operator(wire.OpUnfreeze), LogUnfrozen, Active},
+		{owner(wire.OpDelete, 3), LogDestroyed, Dead},
+	} {
+		o := step.event(s)
+		if !o.Changed || len(o.Log) != 1 || o.Log[0].Kind != step.kind || s.Row.Status != step.status {
+			t.Errorf("%+v, status %d; want kind %d, status %d", o, s.Row.Status, step.kind, step.status)
+		}
+	}
+	// An operator's order on what an owner has ended is not his.
+	wantCode(t, "delete of the deleted", operator(wire.OpDelete)(s), wire.Dead, false)
+	s = real()
+	if o := operator(wire.OpDelete)(s); len(o.Log) != 1 || o.Log[0].Kind != LogDestroyed {
+		t.Errorf("%+v", o)
+	}
+	wantCode(t, "freeze of what an operator has ended", operator(wire.OpFreeze)(s), wire.Dead, false)
+}
+
+// TestRegDoneProof: a registration without a login is not done by any token.
+func TestRegDoneProof(t *testing.T) {
+	s := &State{}
+	policy.RegBegin(s, now, RegBegin{Registration: id(1), Ticket: ticket(1)})
+	wantCode(t, "no login", policy.RegDone(s, now, RegDone{}), wire.Stale, false)
+	s.Row.Done = &Done{ID: id(3), Ver: 1, Code: wire.OK}
+	wantCode(t, "another's ver", policy.RegDone(s, now, RegDone{Proof: Proof{Attempt: id(3), Ver: 2}}), wire.Stale, false)
+	wantCode(t, "another's id", policy.RegDone(s, now, RegDone{Proof: Proof{Attempt: id(4), Ver: 1}}), wire.Stale, false)
+	if o := regDone(s, 20, register(t, s, 20, 1), now, nil); o.Left != 10 || o.Max != 10 {
+		t.Errorf("%+v", o)
+	}
+}
