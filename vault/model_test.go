@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"testing"
@@ -426,6 +427,7 @@ func TestModel(t *testing.T) {
 	if testing.Short() {
 		steps /= 20
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a step leaves little but garbage
 	const worlds = 20
 	var mu sync.Mutex
 	kinds := map[uint8]int{}

@@ -112,6 +112,7 @@ func (t *teller) round(ctx context.Context) error {
 func (t *teller) entry(ctx context.Context, e store.Entry) {
 	switch e.Kind {
 	case machine.LogStart:
+		delete(t.last, e.Index) // that one has vanished
 		if e.Left <= machine.NoticeLeft {
 			t.open[attempt{e.Index, e.Ver}] = e
 			t.last[e.Index] = e.Ver
