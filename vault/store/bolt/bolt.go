@@ -162,7 +162,8 @@ func check(path string) error {
 
 // openFile opens the file at path and locks it.
 func openFile(path string, readOnly bool) (*bbolt.DB, error) {
-	for {
+	taken := errors.New("another process has it")
+	for deadline := time.Now().Add(lockTimeout); ; {
 		var file *os.File
 		db, err := bbolt.Open(path, 0, &bbolt.Options{
 			ReadOnly:     readOnly,
@@ -175,7 +176,7 @@ func openFile(path string, readOnly bool) (*bbolt.DB, error) {
 		})
 		switch {
 		case errors.Is(err, berrors.ErrTimeout):
-			return nil, errors.New("another process has it")
+			return nil, taken
 		case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
 			return nil, fmt.Errorf("it is no store of a vault, or is damaged: %w", err)
 		case err != nil:
@@ -193,6 +194,9 @@ func openFile(path string, readOnly bool) (*bbolt.DB, error) {
 		}
 		if err := db.Close(); err != nil {
 			return nil, err
+		}
+		if time.Now().After(deadline) { // whoever has it compacts it again and again
+			return nil, taken
 		}
 	}
 }

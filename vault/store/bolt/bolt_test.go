@@ -367,7 +367,7 @@ func TestCompactReplaces(t *testing.T) {
 	}
 	s := open(t, link)
 	put(t, s, store.Index{1}, store.Change{Row: []byte("before")})
-	for range 5 {
+	for range 2 {
 		waiting := make(chan error)
 		go func() {
 			other, err := bolt.Open(real, nil)
