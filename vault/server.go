@@ -159,10 +159,13 @@ func (s *Server) Guarantees() []string {
 	for _, seconds := range d.Delays[:min(len(d.Delays), int(d.Max)-1)] {
 		wait += time.Duration(seconds) * time.Second
 	}
-	if wait > 0 {
-		said = append(said, fmt.Sprintf("Wrong passwords are followed by delays: to use up all attempts takes %v at least.", wait))
-	} else {
+	switch {
+	case wait == 0:
 		said = append(said, "THERE ARE NO DELAYS between attempts: whoever has tickets can destroy a record in a minute.")
+	case wait < 24*time.Hour:
+		said = append(said, fmt.Sprintf("THE DELAYS ARE SHORT: whoever has tickets can destroy a record in %v, which its owner may sleep through.", wait))
+	default:
+		said = append(said, fmt.Sprintf("Wrong passwords are followed by delays: to use up all attempts takes %v at least.", wait))
 	}
 	if s.notify == nil {
 		said = append(said, "NOBODY IS TOLD of failed attempts: no notification hook is set.")

@@ -18,15 +18,15 @@ func newVault(u *ui) *cobra.Command {
 learns neither, counts attempts, and destroys what it keeps when too many have failed.
 
 register, recover, passwd, append, delete, freeze, unfreeze and status are for owners of
-keys; coffer backup and coffer restore with --vault do what most people need. init, serve
-and ticket are for who runs a vault.
+keys; coffer backup and coffer restore with --vault do what most people need. init, serve,
+ticket and sign are for who runs a vault.
 
 ` + vaultHelp,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		newVaultInit(u), newVaultServe(u), newVaultTicket(u),
+		newVaultInit(u), newVaultServe(u), newVaultTicket(u), newVaultSign(u),
 		newVaultRegister(u), newVaultRecover(u), newVaultPasswd(u), newVaultAppend(u),
 		newVaultDelete(u), newVaultFreeze(u), newVaultUnfreeze(u), newVaultStatus(u),
 	)
@@ -98,9 +98,9 @@ func (c *vaultClient) changed(ctx context.Context, u *ui, r *vault.Receipt, o va
 }
 
 // run returns the RunE of a command with the flags v.
-func (v *vaultFlags) run(do func(context.Context, *vaultClient) error) func(*cobra.Command, []string) error {
+func (v *vaultFlags) run(u *ui, do func(context.Context, *vaultClient) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, _ []string) error {
-		c, err := v.orEnvironment().dial(cmd.Context())
+		c, err := v.orEnvironment().dial(cmd.Context(), u)
 		if err == nil {
 			err = c.tickets.check()
 		}
@@ -117,17 +117,22 @@ func newVaultStatus(u *ui) *cobra.Command {
 		Use:   "status --vault URL --credential ID",
 		Short: "Show how many attempts a record has left",
 		Long: `Show how many attempts a record has left, and whether it is frozen. A vault does not tell a
-record that nobody has guessed at from none. Takes a ticket for status.
+record that nobody has guessed at from none, nor from one that got lost: on the machine that
+makes backups, a backup with --vault says if the record was destroyed. Nor is it told that a
+record has had 12 attempts within 12 minutes, and waits. Takes a ticket for status.
 
 ` + vaultHelp,
 		Args: cobra.NoArgs,
 	}
-	cmd.RunE = v.run(func(ctx context.Context, c *vaultClient) error { return c.status(ctx, u) })
+	cmd.RunE = v.run(u, func(ctx context.Context, c *vaultClient) error { return c.status(ctx, u) })
 	v.registerKeyed(cmd.Flags())
 	return cmd
 }
 
 func (c *vaultClient) status(ctx context.Context, u *ui) error {
+	if err := c.meet(ctx, u); err != nil {
+		return err
+	}
 	s, err := c.Status(ctx, c.credential)
 	if err != nil {
 		return c.heard(u, err)
@@ -147,7 +152,7 @@ func (c *vaultClient) status(ctx context.Context, u *ui) error {
 		o.State = "waiting"
 		r.add("state", "no attempt before %s", localTime(s.Ready))
 	default:
-		r.add("state", "an attempt can be made")
+		r.add("state", "no delay: an attempt can be made, unless there were too many lately")
 	}
 	return u.print(o, r.text())
 }

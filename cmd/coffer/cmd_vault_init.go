@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,21 @@ import (
 	"github.com/coffer-backup/coffer/format"
 	"github.com/coffer-backup/coffer/vault"
 	"github.com/coffer-backup/coffer/vault/evaluator"
+	"github.com/coffer-backup/coffer/vault/evaluator/hsm"
 )
+
+const (
+	delaysUsage = "delays after wrong passwords in the order in which they happen, the last one before the last attempt; none: none"
+	costUsage   = "what a guess at a password costs, and its owner too"
+)
+
+const vaultHSMHelp = `The URI (RFC 7512) of --hsm names the token's library and the token, and no key:
+
+  'pkcs11:token=vault?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/coffer/pin'
+
+init notes it in vault.json, with the token's serial number: serve takes --hsm for another
+token, such as a clone. The PIN is read from --hsm-pin-file, from --hsm-pin-fd or from the
+URI's pin-source, else the terminal is asked. "coffer hsm --help" has all of the URI.`
 
 func newVaultInit(u *ui) *cobra.Command {
 	s := newVaultSpec()
@@ -37,7 +52,7 @@ DIR gets these files:
   issuer.key  signs tickets: move it to the application that issues them
   secrets     all secrets of the mode software
 
-` + hsmHelp,
+` + vaultHSMHelp,
 		Example: `  coffer vault init /srv/vault --host vault.example.org --listen :8443`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,9 +64,9 @@ DIR gets these files:
 	s.hsm.register(fs)
 	fs.StringVar(&s.label, "label", "", "`LABEL` of the keys in the token (default: coffer-vault- and the beginning of the vault's id)")
 	parsedVar(fs, &s.attempts, "attempts", "N", strconv.Itoa(int(s.attempts)), fmt.Sprintf("wrong passwords, from %d to %d, that destroy a record", vault.MinAttempts, vault.MaxAttempts), parseAttempts)
-	parsedVar(fs, &s.delays, "delays", "TIMES", "24h,24h,8h,2h,30m,5m,30s", "how long to wait after a failure that leaves 1, 2, ... attempts; none: not at all", parseDelays)
-	parsedVar(fs, &s.cost, "argon2", "COST", "t=3,m=64MiB,p=4", "what a guess at a password costs, and its owner too", func(text string) (format.PassphraseParams, error) {
-		return changeCost(newVaultSpec().cost, text)
+	parsedVar(fs, &s.delays, "delays", "TIMES", "30s,5m,30m,2h,8h,24h,24h", delaysUsage, parseDelays)
+	parsedVar(fs, &s.cost, "argon2", "COST", "t=3,m=64MiB,p=4", costUsage, func(text string) (format.PassphraseParams, error) {
+		return changeKSF(vault.DefaultKSF(), text)
 	})
 	fs.StringArrayVar(&s.hosts, "host", []string{"localhost", "127.0.0.1"}, "`NAME` or IP address of the vault, for its address and certificate; may be given more than once")
 	fs.StringVar(&s.listen, "listen", "127.0.0.1:8443", "`ADDRESS` to listen on")
@@ -89,24 +104,34 @@ func (s *vaultSpec) init(ctx context.Context, u *ui, path string) error {
 	if s.mode == evaluator.ModeSoftware && s.hsm.given() {
 		return usagef("--hsm is for --mode sealed and --mode hsm: the mode software uses no token")
 	}
-	if _, _, err := net.SplitHostPort(s.listen); err != nil {
+	if err := checkListen(s.listen, 1); err != nil {
 		return usagef("--listen: %w", err)
+	}
+	for _, host := range s.hosts {
+		if err := checkHost(host); err != nil {
+			return usagef("--host: %w", err)
+		}
 	}
 	d, err := newVaultDir(path)
 	if err != nil {
 		return err
 	}
 	if err := s.make(ctx, d); err != nil {
-		return errors.Join(err, d.empty())
+		return errors.Join(d.leftInToken(err), d.empty())
 	}
 	c := d.config
 	o := vaultInitObject{"vault", c.ID, c.url(c.Listen), c.Mode, path, c.Label}
 	u.note("made vault %s in %s, mode %s", o.ID, quoteName(path), o.Mode)
+	u.note("%s", policyText(s.attempts, s.delays))
 	u.note("move %s offline: it signs the descriptor, and the vault runs without it", quoteName(d.file(vaultRootFile)))
 	if s.mode == evaluator.ModeSoftware {
 		u.warn("back up %s and %s, apart from each other: without either all records are lost", quoteName(d.file(vaultSecretsFile)), quoteName(d.file(vaultStoreFile)))
 	} else {
-		u.warn("clone the token and back up %s: without the token's keys, labelled %s, all records are lost", quoteName(d.file(vaultStoreFile)), quoteName(c.Label))
+		u.warn("clone the token, and back up %s and %s: without the token's keys, labelled %s, all records are lost",
+			quoteName(d.file(vaultStoreFile)), quoteName(d.file(vaultConfigFile)), quoteName(c.Label))
+		if slices.Contains(d.made.Guarantees, hsm.OnlyFiles) {
+			u.warn("%s", hsm.OnlyFiles)
+		}
 	}
 	return u.print(o, o.URL)
 }
@@ -125,6 +150,8 @@ func (c *vaultConfig) url(listen string) string {
 	host := c.Host
 	if _, port, err := net.SplitHostPort(listen); err == nil && port != "443" {
 		host = net.JoinHostPort(host, port)
+	} else if strings.Contains(host, ":") {
+		host = "[" + host + "]"
 	}
 	return "https://" + host + "/#" + c.ID
 }

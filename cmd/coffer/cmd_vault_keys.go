@@ -2,41 +2,64 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-backup/coffer/internal/durable"
 	"github.com/coffer-backup/coffer/keys"
 	"github.com/coffer-backup/coffer/vault"
 )
 
-// accountFlags name the account key that a command gives to a vault.
-type accountFlags struct{ file, new string }
+// accountFlags name the account keys that a command gives to a vault.
+type accountFlags struct {
+	files []string // the newest last
+	new   string
+}
 
 func (a *accountFlags) register(cmd *cobra.Command) {
-	cmd.Flags().Var(single{&a.file, "KEYFILE"}, "key-file", "`KEYFILE` with the account key")
+	cmd.Flags().StringArrayVar(&a.files, "key-file", nil, "`KEYFILE` with an account key; of several the newest comes last")
 	cmd.Flags().Var(single{&a.new, "KEYFILE"}, "new-key", "make the account key in this `KEYFILE`, which must not exist")
 }
 
-// load returns the key. A new one is made by make, when the password is there.
-func (a *accountFlags) load(ctx context.Context) (*keys.AccountKey, error) {
+// load returns the keys. A new one is made by make, when the password is there.
+func (a *accountFlags) load(ctx context.Context) (*vault.Keyring, error) {
 	switch {
-	case (a.file == "") == (a.new == ""):
+	case (len(a.files) == 0) == (a.new == ""):
 		return nil, usagef("give either --key-file with the account key, or --new-key to make one")
 	case a.new != "":
-		return keys.GenerateAccountKey(), nil
+		return vault.NewKeyring(keys.GenerateAccountKey())
 	}
-	return readAccountKey(ctx, a.file)
+	var all []*keys.AccountKey
+	for _, path := range a.files {
+		if path == "" { // a variable that is not set
+			return nil, usagef("--key-file: it is empty")
+		}
+		k, err := readAccountKey(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		if contains(all, k) {
+			return nil, usagef("--key-file %s: this key is given twice", quoteName(path))
+		}
+		all = append(all, k)
+	}
+	if len(all) > vault.MaxKeys {
+		return nil, usagef("%d keys are too many: a record has at most %d", len(all), vault.MaxKeys)
+	}
+	return vault.NewKeyring(all...)
 }
 
 // make writes the file of a new key.
-func (a *accountFlags) make(u *ui, k *keys.AccountKey) error {
+func (a *accountFlags) make(u *ui, ring *vault.Keyring) error {
 	if a.new == "" {
 		return nil
 	}
+	k := ring.Newest()
 	if err := writeKeyFile(a.new, keys.MarshalKeyFile(k)); err != nil {
 		return err
 	}
@@ -52,7 +75,21 @@ func (a *accountFlags) kept(u *ui, err error) error {
 	return err
 }
 
-func (a *accountFlags) path() string { return a.file + a.new }
+// tell adds the keys to o and returns them for people.
+func (a *accountFlags) tell(o *vaultObject, ring *vault.Keyring) string {
+	for _, k := range slices.Backward(ring.Keys()) {
+		o.KeyIDs = append(o.KeyIDs, keyID(k))
+	}
+	o.Paths = slices.Clone(a.files)
+	slices.Reverse(o.Paths)
+	if a.new != "" {
+		o.Paths = []string{a.new}
+	}
+	if len(o.KeyIDs) == 1 {
+		return "account key " + o.KeyIDs[0] + " is"
+	}
+	return "account keys " + strings.Join(o.KeyIDs, ", ") + " are"
+}
 
 // readAccountKey reads a file that has an account key and nothing else.
 func readAccountKey(ctx context.Context, path string) (*keys.AccountKey, error) {
@@ -74,56 +111,73 @@ func newVaultRegister(u *ui) *cobra.Command {
 	var a accountFlags
 	var replace bool
 	cmd := &cobra.Command{
-		Use:   "register --vault URL --credential ID {--key-file | --new-key} KEYFILE",
-		Short: "Have a vault keep an account key under a new password",
+		Use:   "register --vault URL --credential ID {--key-file KEYFILE... | --new-key KEYFILE}",
+		Short: "Have a vault keep account keys under a new password",
 		Long: `Have a vault keep the account key in KEYFILE under a new password. When the command has
-succeeded, the vault has the key and the password opens it: that was tried.
+succeeded, the vault has the key and the password opens it: that was tried. Of several
+--key-file the newest comes last; backups are made with that, and the others open old ones.
 
-A record that is there already stays. With --replace it is replaced if KEYFILE is the newest
-key that it has: that is how a password which was forgotten is set anew. Else use passwd, or
-delete first. Takes a ticket for register, and with --replace one for status.
+A record that is there already stays. With --replace it is replaced if the last KEYFILE is
+the newest key that it has: that is how a password which was forgotten is set anew. The
+record has the keys that are given then AND NO OTHERS: give older ones too, as far as you have
+them. If you know the password use passwd, which keeps them all. Takes a ticket for register,
+and with --replace one for status.
 
 ` + vaultHelp,
 		Args: cobra.NoArgs,
 	}
-	cmd.RunE = v.run(func(ctx context.Context, c *vaultClient) error { return c.register(ctx, u, a, replace) })
+	cmd.RunE = v.run(u, func(ctx context.Context, c *vaultClient) error { return c.register(ctx, u, a, replace) })
 	v.register(cmd.Flags())
 	a.register(cmd)
-	cmd.Flags().BoolVar(&replace, "replace", false, "replace the record that is there, of the same key")
+	cmd.Flags().BoolVar(&replace, "replace", false, "replace the record that is there, of the same newest key")
 	return cmd
 }
 
 func (c *vaultClient) register(ctx context.Context, u *ui, a accountFlags, replace bool) error {
-	k, err := a.load(ctx)
+	ring, err := a.load(ctx)
 	if err != nil {
 		return err
 	}
 	if replace && a.new != "" {
 		return usagef("--replace takes the key that the record has: a new one is added by coffer vault append")
 	}
-	ring, err := vault.NewKeyring(k)
-	if err != nil {
-		return err
-	}
-	password, err := c.password.read(ctx, "vault password", true)
+	c.warnOfOthers(u, ring, replace)
+	password, err := c.readPassword(ctx, u, askNew)
 	if err != nil {
 		return err
 	}
 	defer clear(password)
-	if err := a.make(u, k); err != nil { // before the vault has it: no key is only there
+	if err := a.make(u, ring); err != nil { // before the vault has it: no key is only there
 		return err
 	}
 	var replaces *keys.AccountKey
 	if replace {
-		replaces = k
+		replaces = ring.Newest()
 	}
 	receipt, err := c.Register(ctx, c.credential, password, ring, replaces)
 	if err := a.kept(u, err); err != nil {
 		return err
 	}
+	warnShort(u, password)
+	if err := c.state.has(ring); err != nil {
+		return err
+	}
 	o := c.object("register")
-	o.KeyIDs, o.Paths = []string{keyID(k)}, []string{a.path()}
-	return c.changed(ctx, u, receipt, o, fmt.Sprintf("account key %s is registered: the password gives it back", keyID(k)))
+	line := a.tell(&o, ring) + " registered, and the password opens the record"
+	return c.changed(ctx, u, receipt, o, line)
+}
+
+// warnOfOthers warns of keys that the record may have, and will not have any more.
+func (c *vaultClient) warnOfOthers(u *ui, ring *vault.Keyring, replace bool) {
+	if replace {
+		u.warn("the record will have %s and no others: if it has older ones, give those too, by --key-file before the newest, or the password opens no backup of theirs",
+			count(int64(len(ring.Keys())), "key", "keys"))
+	}
+	for _, k := range c.state.own {
+		if !contains(ring.Keys(), k) {
+			u.warn("this machine has another key of the record, which is not given: %s", quoteName(c.state.fileOf(k)))
+		}
+	}
 }
 
 func newVaultRecover(u *ui) *cobra.Command {
@@ -141,7 +195,7 @@ To restore a backup this is not needed: coffer restore --vault asks the vault it
 ` + vaultHelp,
 		Args: cobra.NoArgs,
 	}
-	cmd.RunE = v.run(func(ctx context.Context, c *vaultClient) error { return c.recoverTo(ctx, u, path) })
+	cmd.RunE = v.run(u, func(ctx context.Context, c *vaultClient) error { return c.recoverTo(ctx, u, path) })
 	v.register(cmd.Flags())
 	cmd.Flags().VarP(single{&path, "KEYFILE"}, "output", "o", "write the key to this `KEYFILE`")
 	return cmd
@@ -151,10 +205,10 @@ func (c *vaultClient) recoverTo(ctx context.Context, u *ui, path string) error {
 	if path == "" {
 		return usagef("-o KEYFILE is missing: the file that the key is written to")
 	}
-	if _, err := os.Lstat(path); err == nil { // before it costs a ticket
-		return keyFileError(path, fs.ErrExist)
+	if err := checkKeyFiles(path); err != nil { // before it costs a ticket
+		return err
 	}
-	password, err := c.password.read(ctx, "vault password", false)
+	password, err := c.readPassword(ctx, u, askKnown)
 	if err != nil {
 		return err
 	}
@@ -167,10 +221,7 @@ func (c *vaultClient) recoverTo(ctx context.Context, u *ui, path string) error {
 	o.Failures = &r.Failures
 	all := r.Keyring.Keys()
 	for i := range all { // the newest, which is the last, first
-		k, name := all[len(all)-1-i], path
-		if i > 0 {
-			name = fmt.Sprintf("%s.%d", path, i)
-		}
+		k, name := all[len(all)-1-i], nthKeyFile(path, i)
 		if err := writeKeyFile(name, keys.MarshalKeyFile(k)); err != nil {
 			return err
 		}
@@ -181,6 +232,29 @@ func (c *vaultClient) recoverTo(ctx context.Context, u *ui, path string) error {
 		line += fmt.Sprintf(", and %s in %s.1 and so on", count(int64(n), "older one", "older ones"), quoteName(path))
 	}
 	return u.summary(o, line)
+}
+
+// nthKeyFile is where the key goes that has n newer ones.
+func nthKeyFile(path string, n int) string {
+	if n == 0 {
+		return path
+	}
+	return fmt.Sprintf("%s.%d", path, n)
+}
+
+// checkKeyFiles fails if as many keys as a record may have cannot be written.
+func checkKeyFiles(path string) error {
+	for n := range vault.MaxKeys {
+		if _, err := os.Lstat(nthKeyFile(path, n)); err == nil {
+			return keyFileError(nthKeyFile(path, n), fs.ErrExist)
+		}
+	}
+	f, err := durable.Create(path, nil)
+	if err != nil {
+		return keyFileError(path, err)
+	}
+	f.Abort()
+	return nil
 }
 
 func newVaultPasswd(u *ui) *cobra.Command {
@@ -195,7 +269,7 @@ the old one opened is destroyed. Takes a ticket for recover and one for register
 ` + vaultHelp,
 		Args: cobra.NoArgs,
 	}
-	cmd.RunE = v.run(func(ctx context.Context, c *vaultClient) error { return c.passwd(ctx, u, next) })
+	cmd.RunE = v.run(u, func(ctx context.Context, c *vaultClient) error { return c.passwd(ctx, u, next) })
 	v.register(cmd.Flags())
 	next.register(cmd.Flags(), "new-password", "the new password", "")
 	return cmd
@@ -205,12 +279,12 @@ func (c *vaultClient) passwd(ctx context.Context, u *ui, next secretFlags) error
 	if err := next.check("new-password"); err != nil {
 		return err
 	}
-	old, err := c.password.read(ctx, "vault password", false)
+	old, err := c.readPassword(ctx, u, askKnown)
 	if err != nil {
 		return err
 	}
 	defer clear(old)
-	password, err := next.read(ctx, "vault password", true)
+	password, err := next.read(ctx, "vault password", askNew)
 	if err != nil {
 		return err
 	}
@@ -219,6 +293,7 @@ func (c *vaultClient) passwd(ctx context.Context, u *ui, next secretFlags) error
 	if err != nil {
 		return c.heard(u, err)
 	}
+	warnShort(u, password)
 	return c.changed(ctx, u, receipt, c.object("passwd"), "the password is changed")
 }
 
@@ -226,46 +301,52 @@ func newVaultAppend(u *ui) *cobra.Command {
 	var v vaultFlags
 	var a accountFlags
 	cmd := &cobra.Command{
-		Use:   "append --vault URL --credential ID {--key-file | --new-key} KEYFILE",
+		Use:   "append --vault URL --credential ID {--key-file KEYFILE... | --new-key KEYFILE}",
 		Short: "Add a newer account key to a record",
 		Long: `Add an account key to those of a record, as the newest: backups made with the older ones
 stay readable. Do not use a new key before the command has succeeded: the vault may not
-have it until then. Takes two tickets for recover.
+have it until then. A machine that makes backups with --vault, and runs this, uses the new
+key from then on; others go on with theirs. Takes two tickets for recover.
 
 ` + vaultHelp,
 		Args: cobra.NoArgs,
 	}
-	cmd.RunE = v.run(func(ctx context.Context, c *vaultClient) error { return c.appendKey(ctx, u, a) })
+	cmd.RunE = v.run(u, func(ctx context.Context, c *vaultClient) error { return c.appendKeys(ctx, u, a) })
 	v.register(cmd.Flags())
 	a.register(cmd)
 	return cmd
 }
 
-func (c *vaultClient) appendKey(ctx context.Context, u *ui, a accountFlags) error {
-	k, err := a.load(ctx)
+func (c *vaultClient) appendKeys(ctx context.Context, u *ui, a accountFlags) error {
+	more, err := a.load(ctx)
 	if err != nil {
 		return err
 	}
-	password, err := c.password.read(ctx, "vault password", false)
+	password, err := c.readPassword(ctx, u, askKnown)
 	if err != nil {
 		return err
 	}
 	defer clear(password)
-	if err := a.make(u, k); err != nil {
+	if err := a.make(u, more); err != nil {
 		return err
 	}
-	receipt, err := c.Put(ctx, c.credential, password, func(ring *vault.Keyring) (*vault.Keyring, error) {
-		for _, has := range ring.Keys() {
-			if has.ID() == k.ID() {
-				return nil, errors.New("the record has this key already")
+	var whole *vault.Keyring
+	receipt, err := c.Put(ctx, c.credential, password, func(ring *vault.Keyring) (_ *vault.Keyring, err error) {
+		for _, k := range more.Keys() {
+			if contains(ring.Keys(), k) {
+				return nil, fmt.Errorf("the record has key %s already", keyID(k))
 			}
 		}
-		return ring.Append(k)
+		whole, err = vault.NewKeyring(append(ring.Keys(), more.Keys()...)...)
+		return whole, err
 	})
 	if err := a.kept(u, err); err != nil {
 		return c.heard(u, err)
 	}
+	if err := c.state.has(whole); err != nil {
+		return err
+	}
 	o := c.object("append")
-	o.KeyIDs, o.Paths = []string{keyID(k)}, []string{a.path()}
-	return c.changed(ctx, u, receipt, o, fmt.Sprintf("account key %s is added", keyID(k)))
+	line := a.tell(&o, more) + " added"
+	return c.changed(ctx, u, receipt, o, line)
 }

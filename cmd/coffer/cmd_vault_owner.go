@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,18 +19,30 @@ works at once, whatever delays there are; it takes a ticket for status and one f
 func newVaultDelete(u *ui) *cobra.Command {
 	var v vaultFlags
 	var keyFile string
+	var force bool
 	cmd := &cobra.Command{
-		Use:   "delete --vault URL --credential ID [--key-file KEYFILE]",
+		Use:   "delete --vault URL --credential ID [--key-file KEYFILE] [--force]",
 		Short: "Destroy a record for good",
-		Long: `Destroy what a vault keeps, for good: the password opens nothing any more. Takes a ticket
-for recover.
+		Long: `Destroy what a vault keeps, for good: the password opens nothing any more. The terminal is
+asked first, and where there is none, --force has to say so. A machine that makes backups
+with --vault has the key still, and its next backup registers it again: leave --vault out
+there first, if it should not. Takes a ticket for recover.
 
 ` + ownerHelp + `
 ` + vaultHelp,
 		Args: cobra.NoArgs,
 	}
-	cmd.RunE = v.run(func(ctx context.Context, c *vaultClient) error {
-		receipt, err := c.asOwner(ctx, keyFile, ownerAct{
+	cmd.RunE = v.run(u, func(ctx context.Context, c *vaultClient) error {
+		if !force {
+			err := confirm(ctx, fmt.Sprintf("This destroys the record %s for good.", c.credential))
+			if errors.Is(err, errNoTerminal) {
+				err = usagef("this destroys the record for good, and %w: use --force to do it unasked", err)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		receipt, err := c.asOwner(ctx, u, keyFile, ownerAct{
 			password: func(p []byte) (*vault.Receipt, error) { return c.Delete(ctx, c.credential, p) },
 			key:      func(k *keys.AccountKey) (*vault.Receipt, error) { return c.DeleteByKey(ctx, c.credential, k) },
 		})
@@ -43,6 +56,7 @@ for recover.
 	})
 	v.register(cmd.Flags())
 	ownerKeyVar(cmd, &keyFile)
+	cmd.Flags().BoolVar(&force, "force", false, "do not ask whether it is meant")
 	return cmd
 }
 
@@ -60,12 +74,12 @@ unfreeze" ends it sooner. Takes a ticket for recover.
 ` + vaultHelp,
 		Args: cobra.NoArgs,
 	}
-	cmd.RunE = v.run(func(ctx context.Context, c *vaultClient) error {
+	cmd.RunE = v.run(u, func(ctx context.Context, c *vaultClient) error {
 		if length <= 0 {
 			return usagef("--for: want more than 0")
 		}
 		until := time.Now().Add(length)
-		receipt, err := c.asOwner(ctx, keyFile, ownerAct{
+		receipt, err := c.asOwner(ctx, u, keyFile, ownerAct{
 			password: func(p []byte) (*vault.Receipt, error) { return c.Freeze(ctx, c.credential, p, until) },
 			key: func(k *keys.AccountKey) (*vault.Receipt, error) {
 				return c.FreezeByKey(ctx, c.credential, k, until)
@@ -96,11 +110,11 @@ does nothing while it is frozen. Takes a ticket for status and one for owner.
 ` + vaultHelp,
 		Args: cobra.NoArgs,
 	}
-	cmd.RunE = v.run(func(ctx context.Context, c *vaultClient) error {
+	cmd.RunE = v.run(u, func(ctx context.Context, c *vaultClient) error {
 		if keyFile == "" {
 			return usagef("--key-file is missing: the account key of the record")
 		}
-		receipt, err := c.asOwner(ctx, keyFile, ownerAct{
+		receipt, err := c.asOwner(ctx, u, keyFile, ownerAct{
 			key: func(k *keys.AccountKey) (*vault.Receipt, error) {
 				return c.UnfreezeByKey(ctx, c.credential, k)
 			},
@@ -126,15 +140,18 @@ type ownerAct struct {
 }
 
 // asOwner does it with the key in a file if there is one, else with the password.
-func (c *vaultClient) asOwner(ctx context.Context, keyFile string, do ownerAct) (*vault.Receipt, error) {
+func (c *vaultClient) asOwner(ctx context.Context, u *ui, keyFile string, do ownerAct) (*vault.Receipt, error) {
 	if keyFile != "" {
 		k, err := readAccountKey(ctx, keyFile)
 		if err != nil {
 			return nil, err
 		}
+		if err := c.meet(ctx, u); err != nil {
+			return nil, err
+		}
 		return do.key(k)
 	}
-	password, err := c.password.read(ctx, "vault password", false)
+	password, err := c.readPassword(ctx, u, askKnown)
 	if err != nil {
 		return nil, err
 	}

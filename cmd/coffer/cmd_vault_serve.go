@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/coffer-backup/coffer/vault"
 	"github.com/coffer-backup/coffer/vault/httpapi"
+	"github.com/coffer-backup/coffer/vault/store"
 	"github.com/coffer-backup/coffer/vault/store/bolt"
 )
 
@@ -41,7 +44,11 @@ The notify command is run for what the owner of a record should hear of, such as
 attempts, with a line of JSON on its stdin: credential, what, attempts_left and time. What
 it did is tried again until it succeeds. It has ten seconds.
 
-` + hsmHelp,
+If the store cannot be written it ends with exit status 1, as nobody knows what is on the
+disk then: have it restarted. The newest signed head of the audit log is logged at the start
+and once a day: kept elsewhere, it shows later whether the log was changed.
+
+` + vaultHSMHelp,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.serve(cmd.Context(), u, args[0])
@@ -65,6 +72,10 @@ func (s *serveFlags) serve(ctx context.Context, u *ui, path string) error {
 	if err != nil {
 		return err
 	}
+	listen := cmp.Or(s.listen, d.config.Listen)
+	if err := checkListen(listen, 0); err != nil {
+		return usagef("--listen, or %s: %w", quoteName(d.file(vaultConfigFile)), err)
+	}
 	pair := &certificate{cert: cmp.Or(s.cert, d.file(vaultCertFile)), key: cmp.Or(s.key, d.file(vaultCertKeyFile))}
 	if err := pair.load(); err != nil {
 		return err
@@ -80,11 +91,11 @@ func (s *serveFlags) serve(ctx context.Context, u *ui, path string) error {
 		return err
 	}
 	defer r.close(ctx)
-	l, err := net.Listen("tcp", cmp.Or(s.listen, d.config.Listen))
+	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return err
 	}
-	if err := u.serving(d, r.Server, l.Addr().String()); err != nil {
+	if err := u.serving(d, r.Server, l.Addr().String(), pair.key); err != nil {
 		l.Close()
 		return err
 	}
@@ -110,28 +121,74 @@ type servingObject struct {
 }
 
 // serving says what the vault is worth, and its address last.
-func (u *ui) serving(d *vaultDir, s *vault.Server, listen string) error {
+func (u *ui) serving(d *vaultDir, s *vault.Server, listen, certificateKey string) error {
 	c := d.config
 	o := servingObject{"vault", c.ID, c.url(listen), listen, c.Mode, s.Guarantees()}
 	o.Guarantees = append(o.Guarantees,
 		"Records are in one file on this machine, without a replica: with it they are lost, and an older copy of it in its place brings back attempts that were used up.",
 		"Clients know this vault by its id, whatever the certificate. TLS 1.3 keeps others from listening, with a key exchange that is safe from quantum computers where the client has it.")
+	o.Guarantees = append(o.Guarantees, d.misplaced(certificateKey)...)
 	return u.print(o, strings.Join(o.Guarantees, "\n")+"\n"+o.URL)
 }
 
-// serve answers until ctx ends.
+// serve answers until ctx ends, or the store has failed.
 func (r *runningVault) serve(ctx context.Context, l net.Listener, pair *certificate, log *slog.Logger) error {
-	background, stop := context.WithCancel(ctx)
+	running, stop := context.WithCancelCause(ctx)
 	var work sync.WaitGroup
 	defer work.Wait()
-	defer stop()
-	work.Go(func() { r.Run(background) })
-	work.Go(func() { compact(background, r.store, log) })
+	defer stop(nil)
+	work.Go(func() { r.Run(running) })
+	work.Go(func() { compact(running, r.store, log) })
+	work.Go(func() { tellHeads(running, r.Server, headTime, log) })
+	work.Go(func() { stop(watchStore(running, r.store)) })
 	log.Info("serving", "address", l.Addr().String())
 	handler := httpapi.Handler(r.Server, &httpapi.HandlerOptions{Health: r.Server.Health, Log: log})
-	err := httpapi.Serve(ctx, l, handler, &tls.Config{GetCertificate: pair.get}, &httpapi.ServeOptions{Log: log})
+	err := httpapi.Serve(running, l, handler, &tls.Config{GetCertificate: pair.get}, &httpapi.ServeOptions{Log: log})
 	log.Info("stopped")
+	if ctx.Err() == nil && running.Err() != nil {
+		err = errors.Join(context.Cause(running), err)
+	}
 	return err
+}
+
+// watchStore returns why the store is used no more, or nil when ctx ends. A process that
+// lived on would refuse everybody until somebody looks.
+func watchStore(ctx context.Context, s *bolt.Store) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if _, err := s.View(ctx, store.Index{}); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// headTime is how often the head of the audit log is logged.
+const headTime = 24 * time.Hour
+
+// tellHeads logs the head of the audit log at once and then each time.
+func tellHeads(ctx context.Context, s *vault.Server, each time.Duration, log *slog.Logger) {
+	tick := time.NewTicker(each)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		h, err := s.Head(ctx)
+		switch {
+		case err != nil:
+			log.Error("the head of the audit log cannot be read", "error", err)
+		case h != nil:
+			text := base64.RawURLEncoding.EncodeToString
+			log.Info("audit log", "seq", h.Seq, "hash", text(h.Hash[:]), "at", h.Time, "signature", text(h.Signature[:]))
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
 }
 
 // compactTime is how often what was destroyed is removed from the store's file.
@@ -167,7 +224,7 @@ const certificateAge = time.Minute
 func (c *certificate) load() error {
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
-		return fileError("certificate or its key", c.cert, err)
+		return fmt.Errorf("certificate %s and its key %s: %w", quoteName(c.cert), quoteName(c.key), err)
 	}
 	c.now, c.loaded = &pair, time.Now()
 	return nil

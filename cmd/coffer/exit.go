@@ -115,6 +115,7 @@ func isAny(err error, targets ...error) bool {
 
 // advice is what to do about err, or empty where the error says it.
 func advice(err error) string {
+	var state *vault.StateError
 	switch {
 	case errors.Is(err, errOtherContent):
 		return "to have the plaintext itself use coffer open"
@@ -134,6 +135,10 @@ func advice(err error) string {
 		return "--hsm-timeout sets how long to wait"
 	case errors.Is(err, vault.ErrRefused):
 		return "get another ticket: one is for one use within ten minutes, and for one vault, credential id and purpose"
+	case isAs[*vault.TombstoneError](err):
+		return "with its file, coffer restore --key-file restores, and coffer vault register --key-file has a vault keep it again"
+	case errors.As(err, &state) && state.Code == wire.Wait:
+		return "attempts have failed, or there were too many requests lately: coffer vault status shows delays"
 	case errors.Is(err, httpapi.ErrNotVault) && isAs[*tls.CertificateVerificationError](err):
 		return "if the vault has made its certificate itself, give that with --vault-ca"
 	case errors.Is(err, keys.ErrNoMatch):

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -56,6 +58,11 @@ func askSecret(ctx context.Context, prompt string) ([]byte, error) {
 	return text, err
 }
 
+// askKnown asks for what is there already.
+func askKnown(ctx context.Context, what string) ([]byte, error) {
+	return askSecret(ctx, "The "+what+": ")
+}
+
 // askNew asks twice for what: a slip would lock the owner out.
 func askNew(ctx context.Context, what string) ([]byte, error) {
 	text, err := askSecret(ctx, "New "+what+": ")
@@ -66,10 +73,50 @@ func askNew(ctx context.Context, what string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return sameTwice(what, text, again)
+}
+
+// askNewOrKnown asks for what nobody but the person knows to be new or not: if it is
+// known, it is asked for once.
+func askNewOrKnown(ctx context.Context, what string) (text []byte, known bool, err error) {
+	text, err = askSecret(ctx, "The "+what+", a new one if this is the first backup: ")
+	if err != nil {
+		return nil, false, err
+	}
+	again, err := askSecret(ctx, "If it is new, the same again, else only Enter: ")
+	if err != nil || len(again) == 0 {
+		return text, true, err
+	}
+	text, err = sameTwice(what, text, again)
+	return text, false, err
+}
+
+func sameTwice(what string, text, again []byte) ([]byte, error) {
 	if !bytes.Equal(text, again) {
 		return nil, usagef("the two %ss differ: nothing was written", what)
 	}
 	return text, nil
+}
+
+// confirm fails unless somebody at the terminal types yes.
+func confirm(ctx context.Context, question string) error {
+	tty, err := openTerminal()
+	if err != nil {
+		return err
+	}
+	defer tty.Close()
+	question += " Type yes: "
+	if _, err := fmt.Fprint(tty, question); err != nil { // a console's input cannot be written to
+		fmt.Fprint(os.Stderr, question)
+	}
+	answer, err := orDone(ctx, func() (string, error) { return bufio.NewReader(io.LimitReader(tty, 1<<10)).ReadString('\n') })
+	if err != nil {
+		return fmt.Errorf("reading from the terminal: %w", err)
+	}
+	if strings.TrimSpace(answer) != "yes" {
+		return usagef("nothing was done, as the answer was not yes")
+	}
+	return nil
 }
 
 // askForSlots asks for what opens one of the slots.

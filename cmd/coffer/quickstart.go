@@ -60,6 +60,7 @@ type story struct {
 	began    time.Time
 	client   *vault.Client
 	password []byte
+	under    string // the password as it is shown
 	id       string // of the key
 	key      *keys.AccountKey
 	warnings int64
@@ -76,6 +77,9 @@ func (s *story) tell(step, format string, args ...any) error {
 const credential = "quickstart"
 
 func quickstart(ctx context.Context, u *ui, source string, keep, ask bool) (err error) {
+	if source == "" { // a variable that is not set
+		return usagef("DIR is empty")
+	}
 	if source, err = filepath.EvalSymlinks(source); err != nil { // of a link, the link would be backed up
 		return err
 	}
@@ -141,13 +145,15 @@ func inside(dir, path string) bool {
 // getPassword makes one up that is worth 100 bits, unless it should ask.
 func (s *story) getPassword(ctx context.Context, ask bool) (err error) {
 	if ask {
-		s.password, err = secretFlags{}.read(ctx, "vault password", true)
+		s.password, err = secretFlags{}.read(ctx, "vault password", askNew)
+		s.under = "your password"
 		return err
 	}
 	var b [13]byte
 	rand.Read(b[:]) // never fails
 	text := strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))[:20]
 	s.password = []byte(strings.Join([]string{text[:5], text[5:10], text[10:15], text[15:]}, "-"))
+	s.under = fmt.Sprintf("the password %q", s.password)
 	return nil
 }
 
@@ -196,15 +202,18 @@ func (s *story) register(ctx context.Context) error {
 	if _, err := s.client.Register(ctx, credential, s.password, ring, nil); err != nil {
 		return err
 	}
-	return s.tell("register", "made account key %s, which the vault keeps under the password %q", s.id, s.password)
+	return s.tell("register", "made account key %s, which the vault keeps under %s", s.id, s.under)
 }
+
+// storySize is more than the vault takes and the backup of nothing: 68 KB, measured.
+const storySize = 128 << 10
 
 func (s *story) backup(ctx context.Context) error {
 	size, err := treeSize(ctx, s.source)
 	if err != nil {
 		return err
 	}
-	s.note("           this takes up to %s in %s, for a while", byteCount(2*size), quoteName(s.dir))
+	s.note("           this takes about %s in %s, for a while", byteCount(2*size+storySize), quoteName(s.dir))
 	to := outputFlags{path: s.path("backup.coffer")}
 	out, err := to.open(s.ui, true)
 	if err != nil {
@@ -236,12 +245,16 @@ func (s *story) backup(ctx context.Context) error {
 
 // guess tries a password that is wrong.
 func (s *story) guess(ctx context.Context) error {
-	_, err := s.client.Recover(ctx, credential, []byte("123456"))
+	tried := "123456"
+	if string(s.password) == tried {
+		tried = "654321"
+	}
+	_, err := s.client.Recover(ctx, credential, []byte(tried))
 	var wrong *vault.WrongPasswordError
 	if !errors.As(err, &wrong) {
 		return errors.Join(errors.New("the vault did not refuse a wrong password"), err)
 	}
-	return s.tell("wrong-password", `tried the password "123456": it is wrong, %d of %d attempts are left`, wrong.Left, wrong.Max)
+	return s.tell("wrong-password", "tried the password %q: it is wrong, %d of %d attempts are left", tried, wrong.Left, wrong.Max)
 }
 
 func (s *story) recover(ctx context.Context) error {

@@ -11,7 +11,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 
+	"github.com/coffer-backup/coffer/internal/durable"
 	"github.com/coffer-backup/coffer/vault"
 	"github.com/coffer-backup/coffer/vault/evaluator"
 	"github.com/coffer-backup/coffer/vault/store/bolt"
@@ -65,6 +67,7 @@ type issuerKey struct {
 type vaultDir struct {
 	path   string
 	config vaultConfig
+	made   evaluator.Info // of the secrets of a vault that was just made
 }
 
 const maxVaultFile = 64 << 10
@@ -88,6 +91,11 @@ func openVaultDir(path string) (*vaultDir, error) {
 		return nil, usagef("%s: %w", quoteName(d.file(vaultConfigFile)), err)
 	}
 	return d, nil
+}
+
+func (c *vaultConfig) text() ([]byte, error) {
+	text, err := json.MarshalIndent(c, "", "  ")
+	return append(text, '\n'), err
 }
 
 func (d *vaultDir) file(name string) string { return filepath.Join(d.path, name) }
@@ -114,16 +122,24 @@ func (d *vaultDir) issuers() (map[string]ed25519.PublicKey, error) {
 
 // issuer returns the operator's own issuer of tickets.
 func (d *vaultDir) issuer() (*vault.Issuer, error) {
-	text, err := d.read(vaultIssuerFile)
+	key, err := readSigningKey(d.file(vaultIssuerFile))
 	if err != nil {
 		return nil, err
 	}
-	defer clear(text)
-	key, err := parseSigningKey(text)
-	if err != nil {
-		return nil, usagef("%s: %w", quoteName(d.file(vaultIssuerFile)), err)
-	}
 	return &vault.Issuer{ID: operator, Key: key, Vault: d.config.ID}, nil
+}
+
+// descriptor returns the vault's, signed and parsed.
+func (d *vaultDir) descriptor() ([]byte, *vault.Descriptor, error) {
+	signed, err := d.read(vaultDescriptorFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	parsed, err := vault.ParseDescriptor(signed, d.config.ID)
+	if err != nil {
+		return nil, nil, usagef("%s does not go with the id in %s: %w", quoteName(d.file(vaultDescriptorFile)), quoteName(d.file(vaultConfigFile)), err)
+	}
+	return signed, parsed, nil
 }
 
 // A runningVault is a vault.Server with what it is made of.
@@ -147,7 +163,7 @@ func (r *runningVault) open(ctx context.Context, d *vaultDir, h hsmFlags, c *vau
 	if c.Issuers, err = d.issuers(); err != nil {
 		return err
 	}
-	if c.Descriptor, err = d.read(vaultDescriptorFile); err != nil {
+	if c.Descriptor, _, err = d.descriptor(); err != nil {
 		return err
 	}
 	if c.Evaluator, r.token, err = d.evaluator(ctx, h); err != nil {
@@ -157,8 +173,25 @@ func (r *runningVault) open(ctx context.Context, d *vaultDir, h hsmFlags, c *vau
 		return err
 	}
 	c.ID, c.Store = d.config.ID, r.store
-	r.Server, err = vault.NewServer(ctx, *c)
-	return err
+	if r.Server, err = vault.NewServer(ctx, *c); err != nil {
+		return d.misfit(err)
+	}
+	return nil
+}
+
+// misfit says which files do not go together, so that a server cannot start with them.
+func (d *vaultDir) misfit(err error) error {
+	keys := quoteName(d.file(vaultSecretsFile))
+	if d.config.Mode != evaluator.ModeSoftware {
+		keys = "the token's keys labelled " + quoteName(d.config.Label)
+	}
+	switch {
+	case errors.Is(err, vault.ErrDescriptor):
+		return usagef("%s does not go with %s: %w", quoteName(d.file(vaultDescriptorFile)), keys, err)
+	case errors.Is(err, vault.ErrClock):
+		return fmt.Errorf("%w: use --clock-was-wrong", err)
+	}
+	return fmt.Errorf("starting with %s and %s: %w", quoteName(d.file(vaultStoreFile)), keys, err)
 }
 
 func (r *runningVault) close(ctx context.Context) {
@@ -177,17 +210,46 @@ func (d *vaultDir) evaluator(ctx context.Context, h hsmFlags) (evaluator.Evaluat
 	if d.config.Mode != evaluator.ModeSoftware {
 		return d.tokenEvaluator(ctx, h)
 	}
-	text, err := d.read(vaultSecretsFile)
+	secrets, err := d.secrets()
 	if err != nil {
 		return nil, nil, err
+	}
+	e, err := evaluator.NewSoftware(secrets)
+	return e, nil, err
+}
+
+// secrets returns those of the mode software.
+func (d *vaultDir) secrets() (*evaluator.SoftwareSecrets, error) {
+	text, err := d.read(vaultSecretsFile)
+	if err != nil {
+		return nil, err
 	}
 	defer clear(text)
 	secrets, err := evaluator.ParseSoftware(text)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", quoteName(d.file(vaultSecretsFile)), err)
+		return nil, usagef("%s: %w", quoteName(d.file(vaultSecretsFile)), err)
 	}
-	e, err := evaluator.NewSoftware(secrets)
-	return e, nil, err
+	return secrets, nil
+}
+
+// misplaced says which files are where, or as, they should not be.
+func (d *vaultDir) misplaced(certificateKey string) (said []string) {
+	root, issuer := d.file(vaultRootFile), d.file(vaultIssuerFile)
+	if _, err := os.Stat(root); err == nil {
+		said = append(said, fmt.Sprintf("THE ROOT KEY IS ON THIS MACHINE, in %s: whoever copies it can pass for this vault for ever. Move it offline, the vault does not need it.", quoteName(root)))
+	}
+	if _, err := os.Stat(issuer); err == nil {
+		said = append(said, fmt.Sprintf("A key that issues tickets is in %s: whoever copies it can use up the attempts of every record. It is better kept where tickets are issued.", quoteName(issuer)))
+	}
+	if runtime.GOOS == "windows" { // its modes say nothing
+		return said
+	}
+	for _, name := range []string{d.file(vaultSecretsFile), d.file(vaultStoreFile), root, issuer, certificateKey} {
+		if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o077 != 0 {
+			said = append(said, fmt.Sprintf("OTHER USERS MAY USE %s: its mode is %v. Close it by chmod 600, and change what others may have read.", quoteName(name), info.Mode()))
+		}
+	}
+	return said
 }
 
 // newVaultDir makes the directory, which must not exist or be empty.
@@ -208,4 +270,21 @@ func newVaultDir(path string) (*vaultDir, error) {
 // write writes a file that is not there, for the owner alone.
 func (d *vaultDir) write(name string, content []byte) error {
 	return writeKeyFile(d.file(name), content)
+}
+
+// replace puts another content into a file, or leaves it as it was.
+func (d *vaultDir) replace(name string, content []byte) error {
+	return d.commit(name, content, &durable.Options{Replace: true})
+}
+
+func (d *vaultDir) commit(name string, content []byte, opts *durable.Options) error {
+	f, err := durable.Create(d.file(name), opts)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	return f.Commit()
 }

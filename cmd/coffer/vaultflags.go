@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/spf13/pflag"
@@ -21,7 +22,12 @@ Whatever is asked of a vault takes a ticket, which lets nobody read anything: it
 strangers from using up attempts. The operator or an application gives it out, and it is for
 one use within ten minutes. --ticket-file has one or more, a line each; --ticket-command is run
 for each that is needed, with COFFER_TICKET_VAULT, COFFER_TICKET_CREDENTIAL and
-COFFER_TICKET_OP (recover, register, owner or status) in its environment.
+COFFER_TICKET_OP (recover, register, owner or status) in its environment. The first backup
+takes one for register, and one for recover too if a record is there; so does the one after
+the record was destroyed. Each other backup that has a source of tickets takes one for status
+and asks whether the record was destroyed: then it warns, and registers the keys again.
+Without tickets nothing is asked. A restore takes one for recover, unless this machine has
+the key.
 
 The password is read from --vault-password-file or --vault-password-command, less one line
 end, else the terminal is asked. A wrong one is an attempt, and is not tried again.
@@ -129,10 +135,29 @@ type vaultClient struct {
 	password   secretFlags
 	tickets    *ticketSource
 	state      *vaultState
+	met        bool
+}
+
+// meet gets the vault's descriptor, and shows its notice, once.
+func (c *vaultClient) meet(ctx context.Context, u *ui) error {
+	d, err := c.Descriptor(ctx)
+	if err == nil && !c.met && d.Notice != "" {
+		u.warn("the vault's operator says: %s", d.Notice)
+	}
+	c.met = c.met || err == nil
+	return err
+}
+
+// readPassword gets the password of the record, when it is known that the vault answers.
+func (c *vaultClient) readPassword(ctx context.Context, u *ui, ask asker) ([]byte, error) {
+	if err := c.meet(ctx, u); err != nil {
+		return nil, err
+	}
+	return c.password.read(ctx, "vault password", ask)
 }
 
 // dial returns a client, which has not connected yet.
-func (v vaultFlags) dial(ctx context.Context) (*vaultClient, error) {
+func (v vaultFlags) dial(ctx context.Context, u *ui) (*vaultClient, error) {
 	if err := v.check(); err != nil {
 		return nil, err
 	}
@@ -156,7 +181,12 @@ func (v vaultFlags) dial(ctx context.Context) (*vaultClient, error) {
 		return nil, err
 	}
 	c.tickets = &ticketSource{file: v.ticketFile, command: v.ticketCommand, vault: id}
-	c.Client, err = vault.NewClient(transport, id, &vault.ClientOptions{Tickets: c.tickets.get, Revision: c.state.marks.Revision})
+	var first sync.Once
+	c.Client, err = vault.NewClient(transport, id, &vault.ClientOptions{
+		Tickets:  c.tickets.get,
+		Revision: c.state.marks.Revision,
+		Retrying: func(error) { first.Do(func() { u.note("the vault does not answer, trying again") }) },
+	})
 	return c, err
 }
 
@@ -185,9 +215,12 @@ func (s secretFlags) check(name string) error {
 	return nil
 }
 
-// read returns the password. anew has the terminal ask twice.
-func (s secretFlags) read(ctx context.Context, what string, anew bool) ([]byte, error) {
-	text, err := s.text(ctx, what, anew)
+// An asker asks for a password on the terminal.
+type asker func(ctx context.Context, what string) ([]byte, error)
+
+// read returns the password.
+func (s secretFlags) read(ctx context.Context, what string, ask asker) ([]byte, error) {
+	text, err := s.text(ctx, what, ask)
 	switch {
 	case errors.Is(err, errNoTerminal):
 		return nil, usagef("the %s is not given, and %w: use the flags that name a file or a command", what, err)
@@ -203,7 +236,7 @@ func (s secretFlags) read(ctx context.Context, what string, anew bool) ([]byte, 
 	return text, nil
 }
 
-func (s secretFlags) text(ctx context.Context, what string, anew bool) ([]byte, error) {
+func (s secretFlags) text(ctx context.Context, what string, ask asker) ([]byte, error) {
 	const limit = vault.MaxPassword + 2 // with a line end
 	switch {
 	case s.file != "":
@@ -212,8 +245,17 @@ func (s secretFlags) text(ctx context.Context, what string, anew bool) ([]byte, 
 	case s.command != "":
 		text, err := orDone(ctx, func() ([]byte, error) { return outputOf(what+" command", shell(ctx, s.command), limit) })
 		return trimLineEnd(text), err
-	case anew:
-		return askNew(ctx, what)
 	}
-	return askSecret(ctx, "The "+what+": ")
+	return ask(ctx, what)
+}
+
+// shortPassword is how many characters make a password that is no use being warned of.
+// Fewer are often among what somebody who knows the owner tries first.
+const shortPassword = 8
+
+// warnShort warns of a new password that is short.
+func warnShort(u *ui, password []byte) {
+	if n := utf8.RuneCount(password); n < shortPassword {
+		u.warn("the password has %s: a vault allows few guesses, and a short one may be among them. coffer vault passwd changes it", count(int64(n), "character", "characters"))
+	}
 }

@@ -5,9 +5,11 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,7 +53,7 @@ func (s *vaultSpec) make(ctx context.Context, d *vaultDir) error {
 	}
 	descriptor := &vault.Descriptor{
 		Version: 1, Root: vault.Base64(public), Revision: 1, Max: s.attempts, Delays: s.delays,
-		KSF: vault.KSF{Name: "argon2id", KiB: s.cost.MemoryKiB, Time: uint8(s.cost.Time), Lanes: s.cost.Parallelism},
+		KSF: ksfOf(s.cost),
 	}
 	d.config = vaultConfig{
 		Version: 1, ID: descriptor.ID(), Mode: s.mode, Listen: s.listen, Notify: s.notify, Label: s.label,
@@ -60,12 +62,11 @@ func (s *vaultSpec) make(ctx context.Context, d *vaultDir) error {
 	if len(s.hosts) > 0 {
 		d.config.Host = s.hosts[0]
 	}
-	info, err := s.makeSecrets(ctx, d)
-	if err != nil {
+	if d.made, err = s.makeSecrets(ctx, d); err != nil {
 		return err
 	}
-	descriptor.Statement = info.Statement[:]
-	for id, point := range info.AKE { // there is one
+	descriptor.Statement = d.made.Statement[:]
+	for id, point := range d.made.AKE { // there is one
 		descriptor.AKE = append(descriptor.AKE, vault.AKE{ID: id, Key: point[:]})
 	}
 	signed, err := descriptor.Sign(root)
@@ -94,7 +95,7 @@ func (s *vaultSpec) makeSecrets(ctx context.Context, d *vaultDir) (evaluator.Inf
 
 // makeFiles writes the rest, and the configuration, without which it is no vault, last.
 func (s *vaultSpec) makeFiles(d *vaultDir, descriptor []byte, root, issuer ed25519.PrivateKey) error {
-	config, err := json.MarshalIndent(d.config, "", "  ")
+	config, err := d.config.text()
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (s *vaultSpec) makeFiles(d *vaultDir, descriptor []byte, root, issuer ed255
 		{vaultRootFile, signingKeyText("The vault's root key, which signs its descriptor: keep it offline, not on the vault's machine.", root)},
 		{vaultIssuerFile, signingKeyText("Issues tickets of the vault: who has it can use up the attempts of every record, and read none.", issuer)},
 		{vaultDescriptorFile, descriptor},
-		{vaultConfigFile, append(config, '\n')},
+		{vaultConfigFile, config},
 	}
 	store, err := bolt.Open(d.file(vaultStoreFile), nil)
 	if err != nil {
@@ -137,6 +138,19 @@ func signingKeyText(comment string, key ed25519.PrivateKey) []byte {
 	return fmt.Appendf(nil, "# %s\n%s\n", comment, base64.RawURLEncoding.EncodeToString(key.Seed()))
 }
 
+func readSigningKey(path string) (ed25519.PrivateKey, error) {
+	text, err := readLimited("vault's file", path, maxVaultFile)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(text)
+	key, err := parseSigningKey(text)
+	if err != nil {
+		return nil, usagef("%s: %w", quoteName(path), err)
+	}
+	return key, nil
+}
+
 func parseSigningKey(text []byte) (ed25519.PrivateKey, error) {
 	var seed []byte
 	for line := range strings.Lines(string(text)) {
@@ -157,19 +171,24 @@ func parseSigningKey(text []byte) (ed25519.PrivateKey, error) {
 	return ed25519.NewKeyFromSeed(seed), nil
 }
 
-// parseDelays reads delays as they come after failures, the longest first as the
-// descriptor has them: 24h,24h,8h,2h,30m,5m,30s.
-func parseDelays(s string) ([]int64, error) {
-	delays := []int64{} // not null in the descriptor
-	if s == "none" {
-		return delays, nil
+// A hostName is labels of up to 63 characters. RFC 1123 § 2.1
+var hostName = regexp.MustCompile(`^(?i:(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)$`)
+
+// checkHost fails for what is no host of an address and a certificate.
+func checkHost(host string) error {
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	wrongIP := strings.Trim(last, "0123456789") == ""
+	if net.ParseIP(host) != nil || hostName.MatchString(host) && len(host) <= 253 && !wrongIP {
+		return nil
 	}
-	for part := range strings.SplitSeq(s, ",") {
-		d, err := time.ParseDuration(part)
-		if err != nil || d < 0 || d > 7*24*time.Hour || d%time.Second != 0 || len(delays) == vault.MaxAttempts {
-			return nil, fmt.Errorf("want none, or up to %d times of whole seconds, none longer than a week, as in 24h,8h,30m", vault.MaxAttempts)
-		}
-		delays = append(delays, int64(d/time.Second))
+	return fmt.Errorf("%q is no host name or IP address: want it without scheme, port, brackets and spaces, as in vault.example.org", host)
+}
+
+// checkListen fails for what is no address to listen on. Port 0 is any one that is free.
+func checkListen(address string, lowest int) error {
+	_, port, err := net.SplitHostPort(address)
+	if n, err2 := strconv.Atoi(port); err == nil && (err2 != nil || n < lowest || n > 65535) {
+		err = fmt.Errorf("%q: want a port from %d to 65535, as in :8443", address, lowest)
 	}
-	return delays, nil
+	return err
 }

@@ -30,11 +30,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/coffer-backup/coffer/backends"
 	"github.com/coffer-backup/coffer/backends/pkcs11"
 	"github.com/coffer-backup/coffer/vault/evaluator"
 )
+
+// OnlyFiles is among the guarantees of a token that keeps its keys in files.
+const OnlyFiles = "THIS TOKEN IS FILES ON THIS MACHINE: it protects no more than mode " + evaluator.ModeSoftware + " does."
 
 // FirstAKE is the id of the AKE key that Generate makes.
 const FirstAKE uint16 = 1
@@ -154,7 +158,29 @@ func Open(ctx context.Context, t *pkcs11.Token, c Config) (evaluator.Evaluator, 
 	if err != nil {
 		return nil, fmt.Errorf("hsm: starting in mode %s: %w", c.Mode, err)
 	}
+	token, err := t.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("hsm: %w", err)
+	}
+	if inFiles(token.Manufacturer) || inFiles(token.Model) {
+		e = onlyFiles{e}
+	}
 	return e, nil
+}
+
+// inFiles reports whether a manufacturer or a model is of a token without a device.
+func inFiles(name string) bool {
+	return strings.Contains(name, "SoftHSM") || name == "NSS" || strings.HasPrefix(name, "NSS ")
+}
+
+// onlyFiles is the evaluator of such a token, which does all that a device does.
+type onlyFiles struct{ evaluator.Evaluator }
+
+// Info says first what the rest is worth.
+func (e onlyFiles) Info() evaluator.Info {
+	info := e.Evaluator.Info()
+	info.Guarantees = append([]string{OnlyFiles}, info.Guarantees...)
+	return info
 }
 
 // unable adds to an error about what the token cannot do which mode is for it.

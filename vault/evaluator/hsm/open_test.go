@@ -161,9 +161,18 @@ func TestGuarantees(t *testing.T) {
 	if said(t, e, "Online guesses only") || !said(t, e, "As sealed") || !said(t, e, "Seen at this start: a wrapped key can be unwrapped as one that may leave the token.") {
 		t.Errorf("a wrapping key that demands nothing: %q", e.Info().Guarantees)
 	}
-	_, e = generate(t, openToken(t, nssConfig(tokentest.NSS(t))), inHSM)
+	nss := openToken(t, nssConfig(tokentest.NSS(t)))
+	_, e = generate(t, nss, inHSM)
 	if said(t, e, "Online guesses only") || !said(t, e, "As sealed") || !said(t, e, "wrapped under another key") {
 		t.Errorf("a token that ignores the template: %q", e.Info().Guarantees)
+	}
+	// Neither is a device, in whichever mode.
+	for _, token := range []*backend.Token{token, nss} {
+		for _, c := range []hsm.Config{{Label: "one", Mode: evaluator.ModeHSM}, {Label: "two", Mode: evaluator.ModeSealed}} {
+			if _, e = generate(t, token, c); e.Info().Guarantees[0] != hsm.OnlyFiles || len(e.Info().Guarantees) < 3 {
+				t.Errorf("%s: %q", c.Mode, e.Info().Guarantees)
+			}
+		}
 	}
 }
 

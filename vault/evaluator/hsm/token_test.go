@@ -111,3 +111,14 @@ func TestHostile(t *testing.T) {
 		}
 	}
 }
+
+func TestInFiles(t *testing.T) {
+	for name, want := range map[string]bool{
+		"SoftHSM project": true, "SoftHSM v2": true, "NSS 3": true, "NSS": true,
+		"": false, "NSSuite": false, "Luna K7": false, "Mozilla Foundation": false, "SoftToken Ltd": false,
+	} {
+		if got := inFiles(name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}
