@@ -120,7 +120,7 @@ func (c *Client) Put(ctx context.Context, credential string, password []byte, ch
 			return nil, err
 		}
 		p.kv++
-		receipt, err := c.put(ctx, p, password, ring)
+		receipt, err := c.put(ctx, p, old.Receipt.Gen, password, ring)
 		var state *StateError
 		if n < putTries && errors.As(err, &state) && state.Code == wire.Conflict {
 			continue
@@ -129,14 +129,14 @@ func (c *Client) Put(ctx context.Context, credential string, password []byte, ch
 	}
 }
 
-func (c *Client) put(ctx context.Context, p place, password []byte, ring *Keyring) (*Receipt, error) {
+func (c *Client) put(ctx context.Context, p place, gen uint64, password []byte, ring *Keyring) (*Receipt, error) {
 	l, err := c.login(ctx, p.credential, password)
 	if err != nil {
 		return nil, err
 	}
 	defer l.wipe()
 	return c.command(ctx, l, &wire.Command{
-		Op: wire.OpPut, KV: p.kv, Keyring: p.wrap(ring, l.export[:]), OwnerKey: p.ownerKey(ring),
+		Op: wire.OpPut, Gen: gen, KV: p.kv, Keyring: p.wrap(ring, l.export[:]), OwnerKey: p.ownerKey(ring),
 	})
 }
 

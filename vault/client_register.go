@@ -168,7 +168,7 @@ func (r *registration) try(ctx context.Context, password []byte) (*login, error)
 func (r *registration) done(ctx context.Context, l *login) (*Receipt, error) {
 	m := &wire.RegDone{Token: l.token, KE3: l.ke3}
 	if b := r.base; b != nil {
-		message := ownerMessage(r.vault, r.place.credential, b.gen, wire.OpSwap, swapNonce(r.id, r.digest), 0)
+		message := ownerMessage(r.vault, r.place.credential, b.gen, wire.OpSwap, swapNonce(r.id, r.digest), int64(b.kv))
 		signature := ed25519.Sign(ownerKey(b.key, r.vault, r.place.credential), message)
 		m.Signature = (*[wire.SignatureSize]byte)(signature)
 	}

@@ -213,9 +213,9 @@ func (v *testVault) deeds(do deed) {
 	second := v.enrol(alice, password2, 2)
 	register(second, wire.NeedOwner)
 	g = login(password)
-	do(g.ends(second.swap()), wire.OK)
+	swapped := g.released(do(g.ends(second.swap()), wire.OK)).Gen
 	g = login(password2)
-	gen := g.released(do(g.ends(&wire.Command{Op: wire.OpPut, KV: 3, Keyring: keyring, OwnerKey: first.put.OwnerKey}), wire.OK)).Gen
+	gen := g.released(do(g.ends(&wire.Command{Op: wire.OpPut, Gen: swapped, KV: 3, Keyring: keyring, OwnerKey: first.put.OwnerKey}), wire.OK)).Gen
 	do(v.orders(alice, owner, wire.OpFreeze, gen, v.now().Unix()+3600), wire.OK)
 	do(v.orders(alice, owner, wire.OpUnfreeze, gen, 0), wire.OK)
 	do(v.orders(alice, owner, wire.OpDelete, gen, 0), wire.OK)

@@ -69,7 +69,8 @@ func uploadDigest(m *wire.RegPut) [32]byte {
 	return sha256.Sum256(lp(b, string(m.Keyring)))
 }
 
-// swapNonce is the nonce of ownerMessage for OpSwap, whose until is 0.
+// swapNonce is the nonce of ownerMessage for OpSwap, whose until is the version of the
+// keyring that is replaced, or 0 if its owner does not know it.
 func swapNonce(registration [wire.IDSize]byte, upload [32]byte) string {
 	return string(registration[:]) + string(upload[:])
 }

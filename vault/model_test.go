@@ -278,7 +278,7 @@ func (w *world) finish(id *modelID, l *modelLogin, op wire.Op, faults bool) mach
 			}
 		}
 		if l.command.Op == wire.OpPut && l.command.KV == 0 && state.Row != nil {
-			l.command.KV = state.Row.KV + uint32(w.rand.IntN(3))
+			l.command.Gen, l.command.KV = state.Row.Gen, state.Row.KV+uint32(w.rand.IntN(3))
 		}
 		if q := state.Pending; q != nil && l.command.Op == wire.OpSwap {
 			id.password[gen] = id.registrant(q.Registration)

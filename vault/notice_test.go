@@ -118,7 +118,7 @@ func TestNotices(t *testing.T) {
 		v.expect(s, &thief.done, wire.NeedOwner)
 		v.expect(s, &thief.done, wire.NeedOwner)
 		hear("somebody tries to replace the record", alice+" waiting 7")
-		v.expect(s, v.guess(alice, password).on(s).ends(&wire.Command{Op: wire.OpPut, KV: 2, Keyring: keyring}), wire.OK)
+		v.expect(s, v.guess(alice, password).on(s).ends(&wire.Command{Op: wire.OpPut, Gen: gen, KV: 2, Keyring: keyring}), wire.OK)
 		hear("a new keyring", alice+" changed 10")
 		for _, order := range []Order{OrderFreeze, OrderFreeze, OrderUnfreeze, OrderDestroy, OrderDestroy} {
 			if err := s.Operate(t.Context(), alice, order); err != nil {

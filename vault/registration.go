@@ -143,8 +143,14 @@ func (s *Server) regDone(ctx context.Context, r *wire.RegDone) (*wire.Reply, err
 	event := machine.RegDone{Proof: t.proof, NewGen: newGen()}
 	if r.Signature != nil {
 		event.Signed = func(row *machine.Row, q *machine.Pending) bool {
-			message := ownerMessage(s.id, row.ID, row.Gen, wire.OpSwap, swapNonce(q.Registration, q.Upload), 0)
-			return ed25519.Verify(row.OwnerKey[:], message, r.Signature[:])
+			// An owner who knows the keyring's version has signed that none came after it.
+			for _, kv := range []uint32{q.BaseKV, 0} {
+				message := ownerMessage(s.id, row.ID, row.Gen, wire.OpSwap, swapNonce(q.Registration, q.Upload), int64(kv))
+				if ed25519.Verify(row.OwnerKey[:], message, r.Signature[:]) {
+					return true
+				}
+			}
+			return false
 		}
 	}
 	_, o, credential, err := s.regStep(ctx, u.index, func(state *machine.State, now int64) machine.Outcome {

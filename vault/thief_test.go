@@ -246,7 +246,7 @@ func (t *thief) steal(first *enrolment) {
 		t.stolen = append(t.stolen, &g.start, finish, g.aborts())
 	}
 	login(release)
-	login(&wire.Command{Op: wire.OpPut, KV: 2, Keyring: keyring, OwnerKey: first.put.OwnerKey})
+	login(&wire.Command{Op: wire.OpPut, Gen: v.status(s, alice).State.Gen, KV: 2, Keyring: keyring, OwnerKey: first.put.OwnerKey})
 	gen := v.status(s, alice).State.Gen
 	until := v.now().Unix() + 60
 	freeze, unfreeze := v.orders(alice, first.owner, wire.OpFreeze, gen, until), v.orders(alice, first.owner, wire.OpUnfreeze, gen, 0)

@@ -169,7 +169,7 @@ func buildVectors() *vectors {
 	v.Reply = append(reply, rs(must(statement.Sign(nil, v.ReplyDigest, crypto.SHA256)))...)
 	v.TombstoneDigest = sha(labelled("coffer vault v1 tombstone", v.VaultID, v.Credential), []byte{1}, u64(1800000000))
 
-	v.Command = bytes.Join([][]byte{{2}, u32(v.WrapKV), v.OwnerKey, labelled("", string(v.Wrapped))}, nil)
+	v.Command = bytes.Join([][]byte{{2}, u64(v.OwnerGen), u32(v.WrapKV), v.OwnerKey, labelled("", string(v.Wrapped))}, nil)
 	v.Release = bytes.Join([][]byte{u64(12), u64(v.OwnerGen), u32(v.WrapKV), {2}, v.DescriptorHash, labelled("", string(v.Wrapped))}, nil)
 	v.SealedCommand = v.seal("coffer vault v1 command", v.Command)
 	v.SealedRelease = v.seal("coffer vault v1 release", v.Release)

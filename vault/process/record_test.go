@@ -327,7 +327,7 @@ func (r *record) succeed(ctx context.Context) {
 	case n == 0:
 		m, kind = &wire.Command{Op: wire.OpDelete}, machine.LogDestroyed
 	case n < 3:
-		m = &wire.Command{Op: wire.OpPut, KV: r.kv + 1, OwnerKey: [32]byte(r.owner.Public().(ed25519.PublicKey)), Keyring: newKeyring()}
+		m = &wire.Command{Op: wire.OpPut, Gen: r.gen, KV: r.kv + 1, OwnerKey: [32]byte(r.owner.Public().(ed25519.PublicKey)), Keyring: newKeyring()}
 		kind = machine.LogPut
 	}
 	reply, release, err := r.client.finish(ctx, a.attempt, l, session, m)

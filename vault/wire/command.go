@@ -6,6 +6,7 @@ import "github.com/coffer-backup/coffer/vault/internal/codec"
 // travels sealed. § 4.4
 type Command struct {
 	Op           Op
+	Gen          uint64       // OpPut: of the record that Keyring builds on
 	KV           uint32       // OpPut: the version of Keyring, one more than the record's
 	OwnerKey     [32]byte     // OpPut
 	Keyring      []byte       // OpPut: wrapped
@@ -19,6 +20,7 @@ func (m *Command) fields(c *codec.Codec) {
 	switch m.Op {
 	case OpRelease, OpDelete:
 	case OpPut:
+		c.Uint64(&m.Gen)
 		c.Uint32(&m.KV)
 		c.Fixed(m.OwnerKey[:])
 		c.Bytes(&m.Keyring, MaxKeyring)

@@ -125,7 +125,7 @@ func TestReplies(t *testing.T) {
 func TestCommands(t *testing.T) {
 	for _, want := range []*wire.Command{
 		{Op: wire.OpRelease}, {Op: wire.OpDelete}, {Op: wire.OpFreeze, Until: 7}, {Op: wire.OpSwap, Registration: [16]byte{1}, Upload: [32]byte{2}},
-		{Op: wire.OpPut, KV: 1, OwnerKey: [32]byte{2}, Keyring: make([]byte, wire.MaxKeyring)},
+		{Op: wire.OpPut, Gen: 4, KV: 1, OwnerKey: [32]byte{2}, Keyring: make([]byte, wire.MaxKeyring)},
 	} {
 		b := want.Append(nil)
 		if got, err := wire.ParseCommand(b); err != nil || !reflect.DeepEqual(got, want) || len(b) > wire.MaxCommand-28 {

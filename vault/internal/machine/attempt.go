@@ -138,7 +138,7 @@ func (p *Policy) command(s *State, now int64, e Finish, log []store.Event) (wire
 	event := func(kind uint8) { log = append(log, store.Event{Kind: kind, Left: r.Left, Attempt: e.Attempt}) }
 	switch m.Op {
 	case wire.OpPut:
-		if m.KV != r.KV+1 {
+		if m.Gen != r.Gen || m.KV != r.KV+1 || m.KV == 0 {
 			return wire.Conflict, log
 		}
 		r.KV, r.Keyring, r.OwnerKey = m.KV, m.Keyring, m.OwnerKey

@@ -434,8 +434,12 @@ func TestRegister(t *testing.T) {
 	s = real()
 	ver = register(t, s, 20, 4)
 	start(s, now, 1)
-	put := &wire.Command{Op: wire.OpPut, KV: 4, Keyring: []byte("put")}
-	wantCode(t, "put", finish(s, 1, s.Row.Current.Ver, put), wire.OK, true)
+	put := &wire.Command{Op: wire.OpPut, Gen: 7, KV: 4, Keyring: []byte("put")}
+	elsewhere := *put
+	elsewhere.Gen = 8
+	wantCode(t, "put on another registration", finish(s, 1, s.Row.Current.Ver, &elsewhere), wire.Conflict, true)
+	start(s, now, 3)
+	wantCode(t, "put", finish(s, 3, s.Row.Current.Ver, put), wire.OK, true)
 	wantCode(t, "a registration on what was", regDone(s, 20, ver, now, yes), wire.Conflict, false)
 	start(s, now, 2)
 	wantCode(t, "put on what was", finish(s, 2, s.Row.Current.Ver, put), wire.Conflict, true)
