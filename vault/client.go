@@ -42,8 +42,8 @@ type Client struct {
 // NewClient returns a client of the vault of that id, see [Descriptor.ID]. The id is
 // what is trusted: who gives another one to a client gets what its password opens.
 func NewClient(t Transport, vault string, o *ClientOptions) (*Client, error) {
-	if o == nil || o.Tickets == nil {
-		return nil, errors.New("vault: a client needs a source of tickets")
+	if t == nil || o == nil || o.Tickets == nil {
+		return nil, errors.New("vault: a client needs a transport and a source of tickets")
 	}
 	if len(vault) != idSize {
 		return nil, fmt.Errorf("%w: %.64q is no vault's id, which has %d characters", ErrDescriptor, vault, idSize)
@@ -116,6 +116,9 @@ func (c *Client) Put(ctx context.Context, credential string, password []byte, ch
 			return nil, err
 		}
 		ring, err := change(old.Keyring)
+		if err == nil {
+			err = ring.check()
+		}
 		if err != nil {
 			return nil, err
 		}

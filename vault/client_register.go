@@ -65,6 +65,9 @@ type registration struct {
 }
 
 func (c *Client) register(ctx context.Context, credential string, password []byte, ring *Keyring, replaced *base) (*Receipt, error) {
+	if err := ring.check(); err != nil {
+		return nil, err
+	}
 	r := &registration{Client: c, base: replaced, place: place{vault: c.vault, credential: credential}}
 	rand.Read(r.id[:]) // never fails, nor does the next
 	rand.Read(r.secret[:])

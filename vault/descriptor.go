@@ -93,7 +93,7 @@ func (d *Descriptor) ID() string { return idOf(ed25519.PublicKey(d.Root)) }
 
 // Sign returns the signed descriptor: a line of JSON, and a line with the signature.
 func (d *Descriptor) Sign(root ed25519.PrivateKey) ([]byte, error) {
-	if !bytes.Equal(d.Root, root.Public().(ed25519.PublicKey)) {
+	if len(root) != ed25519.PrivateKeySize || !bytes.Equal(d.Root, root.Public().(ed25519.PublicKey)) {
 		return nil, fmt.Errorf("%w: this is not its root key", ErrDescriptor)
 	}
 	if d.Delays == nil {

@@ -36,6 +36,14 @@ func NewKeyring(all ...*keys.AccountKey) (*Keyring, error) {
 	return &Keyring{slices.Clone(all)}, nil
 }
 
+// check refuses what NewKeyring did not make.
+func (k *Keyring) check() error {
+	if k == nil || len(k.keys) == 0 {
+		return errors.New("vault: the keyring is empty")
+	}
+	return nil
+}
+
 // Append returns a keyring with one more key, its newest.
 func (k *Keyring) Append(key *keys.AccountKey) (*Keyring, error) {
 	return NewKeyring(append(k.Keys(), key)...)

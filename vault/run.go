@@ -161,8 +161,9 @@ func (s *Server) signHead(ctx context.Context) error {
 	})
 }
 
-// ErrClock is returned by NewServer if the store has an entry of the future.
-var ErrClock = errors.New("vault: the clock is behind the last entry of the log")
+// ErrClock is returned by NewServer if the store has an entry of the future, and by Health
+// if the clock was set.
+var ErrClock = errors.New("vault: the clock cannot be right")
 
 // checkLog compares the log with its signed head, and the clock with both.
 func (s *Server) checkLog(ctx context.Context, clockWasWrong bool) error {
@@ -196,7 +197,7 @@ func (s *Server) checkLog(ctx context.Context, clockWasWrong bool) error {
 		return fmt.Errorf("%w: the log does not go with its head", store.ErrChain)
 	}
 	if behind := h.Time - s.clock.unix(); behind > int64(maxStep/time.Second) && !clockWasWrong {
-		return fmt.Errorf("%w by %d s: set it; if it was ahead before, and is right now, say so", ErrClock, behind)
+		return fmt.Errorf("%w, as it is %d s behind the last head of the log: set it; if it was ahead before, and is right now, say so", ErrClock, behind)
 	}
 	return nil
 }

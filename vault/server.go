@@ -76,6 +76,9 @@ type Server struct {
 
 // NewServer checks that the parts fit and work together.
 func NewServer(ctx context.Context, c Config) (*Server, error) {
+	if c.Evaluator == nil || c.Store == nil || len(c.Issuers) == 0 {
+		return nil, errors.New("vault: a server needs an evaluator, a store, and issuers of tickets")
+	}
 	d, err := ParseDescriptor(c.Descriptor, c.ID)
 	if err != nil {
 		return nil, err
@@ -267,7 +270,7 @@ func (s *Server) healthy() error {
 		if !s.stepped.Swap(true) {
 			s.log.Error("the clock was set: no attempts until the vault is restarted", "by", off)
 		}
-		return fmt.Errorf("%w: the clock was set by %v", errUnavailable, off)
+		return fmt.Errorf("%w, and it was set by %v, or the machine slept: start the vault again", ErrClock, off)
 	}
 	if s.stepped.Swap(false) {
 		s.log.Info("the clock is right again")

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -71,6 +72,15 @@ type Issuer struct {
 	Vault string // the vault's id
 }
 
+// Format redacts in fmt.
+func (i Issuer) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "vault.Issuer(%s)", i.ID) }
+
+// LogValue redacts in log/slog.
+func (i Issuer) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(i)) }
+
+// MarshalText redacts in encoders.
+func (i Issuer) MarshalText() ([]byte, error) { return []byte(fmt.Sprint(i)), nil }
+
 // claims are those of a ticket.
 type claims struct {
 	jwt.RegisteredClaims
@@ -81,6 +91,9 @@ type claims struct {
 func (i *Issuer) Ticket(credential string, op TicketOp, now time.Time) (string, error) {
 	if err := CheckCredential(credential); err != nil {
 		return "", err
+	}
+	if len(i.Key) != ed25519.PrivateKeySize {
+		return "", errors.New("vault: the issuer has no key")
 	}
 	id := make([]byte, 16)
 	rand.Read(id) // never fails

@@ -140,7 +140,7 @@ func (r *runningVault) serve(ctx context.Context, l net.Listener, pair *certific
 	work.Go(func() { r.Run(running) })
 	work.Go(func() { compact(running, r.store, log) })
 	work.Go(func() { tellHeads(running, r.Server, headTime, log) })
-	work.Go(func() { stop(watchStore(running, r.store)) })
+	work.Go(func() { stop(watch(running, r)) })
 	log.Info("serving", "address", l.Addr().String())
 	handler := httpapi.Handler(r.Server, &httpapi.HandlerOptions{Health: r.Server.Health, Log: log})
 	err := httpapi.Serve(running, l, handler, &tls.Config{GetCertificate: pair.get}, &httpapi.ServeOptions{Log: log})
@@ -151,9 +151,9 @@ func (r *runningVault) serve(ctx context.Context, l net.Listener, pair *certific
 	return err
 }
 
-// watchStore returns why the store is used no more, or nil when ctx ends. A process that
-// lived on would refuse everybody until somebody looks.
-func watchStore(ctx context.Context, s *bolt.Store) error {
+// watch returns why the store is used no more, or the clock is wrong, or nil when ctx ends.
+// A process that lived on would refuse everybody until somebody looks.
+func watch(ctx context.Context, r *runningVault) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -162,7 +162,10 @@ func watchStore(ctx context.Context, s *bolt.Store) error {
 			return nil
 		case <-tick.C:
 		}
-		if _, err := s.View(ctx, store.Index{}); err != nil && ctx.Err() == nil {
+		if _, err := r.store.View(ctx, store.Index{}); err != nil && ctx.Err() == nil {
+			return err
+		}
+		if err := r.Server.Health(ctx); errors.Is(err, vault.ErrClock) {
 			return err
 		}
 	}

@@ -141,7 +141,8 @@ func statusError(resp *http.Response) error {
 		return vault.ErrRefused
 	case resp.StatusCode == http.StatusServiceUnavailable && string(said) == bodyOverloaded:
 		return vault.ErrOverloaded
-	case resp.StatusCode >= 500:
+	case resp.StatusCode >= 500, resp.StatusCode == http.StatusRequestTimeout, resp.StatusCode == http.StatusTooEarly,
+		resp.StatusCode == http.StatusTooManyRequests:
 		return fmt.Errorf("%w: status %s", ErrUnreachable, resp.Status)
 	}
 	return fmt.Errorf("%w: status %s", ErrNotVault, resp.Status)

@@ -235,7 +235,7 @@ func (s *Store) prepare() error {
 		return err
 	}
 	if time.Since(compacted) >= compactAfter {
-		if err := s.Compact(context.Background()); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		if err := s.Compact(context.Background()); err != nil && s.failure() != nil { // else it goes without
 			return err
 		}
 	}
