@@ -138,7 +138,7 @@ func (s *Server) regDone(ctx context.Context, r *wire.RegDone) (*wire.Reply, err
 		return nil, err
 	}
 	if !hmac.Equal(r.KE3[:], t.clientMAC[:]) {
-		return &wire.Reply{Code: wire.Failed}, nil // the registration's tries are counted
+		return &wire.Reply{Code: wire.Failed}, nil // there is one login
 	}
 	event := machine.RegDone{Proof: t.proof, NewGen: newGen()}
 	if r.Signature != nil {

@@ -58,7 +58,7 @@ var allowed = map[string][]string{
 	"archive":             {"format", "internal/durable"},
 	"archive/archivetest": {},
 
-	"cmd/coffer": {"format", "keys", "keys/tink", "backends", "backends/auto", "backends/pkcs11", "backends/selftest", "engine", "engine/libzstd", "archive", "internal/durable", "vault", "vault/evaluator", "vault/evaluator/hsm", "vault/httpapi", "vault/store/bolt", "vault/wire"},
+	"cmd/coffer": {"format", "keys", "keys/tink", "backends", "backends/auto", "backends/pkcs11", "backends/selftest", "engine", "engine/libzstd", "archive", "internal/durable", "vault", "vault/evaluator", "vault/evaluator/hsm", "vault/httpapi", "vault/store", "vault/store/bolt", "vault/wire"},
 
 	"vault": {"keys", "vault/wire", "vault/evaluator", "vault/store", "vault/internal/codec", "vault/internal/machine", "vault/internal/opaque3dh"},
 
