@@ -62,5 +62,5 @@ func TestSecretsStayOutHSM(t *testing.T) {
 // TestKilledHSM is TestKilled with a token.
 func TestKilledHSM(t *testing.T) {
 	p, _, _ := newHSM(t, nil, func(c *config) { c.Spy = true })
-	testKilled(t, p, 500, 50*time.Millisecond, 400*time.Millisecond)
+	testKilled(t, p, 1_000, kills{least: 50 * time.Millisecond, most: 250 * time.Millisecond})
 }

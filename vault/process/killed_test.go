@@ -30,10 +30,17 @@ func TestKilled(t *testing.T) {
 		attempts = 10_000
 	}
 	p, _ := newSoftware(t, func(c *config) { c.Spy = true })
-	testKilled(t, p, attempts, 20*time.Millisecond, 150*time.Millisecond)
+	testKilled(t, p, attempts, kills{least: 20 * time.Millisecond, most: 150 * time.Millisecond})
 }
 
-func testKilled(t *testing.T, p *process, attempts int, least, most time.Duration) {
+// kills says how long a process lives.
+type kills struct {
+	least, most time.Duration
+	// faults returns the tracer of the next start, which may make it fail. nil: none does.
+	faults func() []string
+}
+
+func testKilled(t *testing.T, p *process, attempts int, k kills) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	b := newBook(t)
@@ -54,7 +61,7 @@ func testKilled(t *testing.T, p *process, attempts int, least, most time.Duratio
 		close(done)
 	}()
 	begin := time.Now()
-	starts := p.killUntil(ctx, done, least, most)
+	starts := p.killUntil(ctx, done, k)
 	cancel() // if the vault does not start
 	<-done
 	t.Logf("%d attempts in %v, %d starts of the vault; %d records, %d destroyed, %d recovered, %d tickets expired",
@@ -78,19 +85,26 @@ func testKilled(t *testing.T, p *process, attempts int, least, most time.Duratio
 }
 
 // killUntil starts the process and kills it, until done, and returns how often.
-func (p *process) killUntil(ctx context.Context, done <-chan struct{}, least, most time.Duration) (starts int) {
+func (p *process) killUntil(ctx context.Context, done <-chan struct{}, k kills) (starts int) {
+	defer func() { p.tracer = nil }()
 	for {
+		if k.faults != nil {
+			p.tracer = k.faults()
+		}
 		if err := p.start(); err != nil {
 			p.t.Error(err)
 			return starts
 		}
 		starts++
-		pause := least + rand.N(most-least)
+		pause := k.least + rand.N(k.most-k.least)
 		if rand.IntN(8) == 0 { // while it starts
-			pause = rand.N(least)
+			pause = rand.N(k.least)
 		} else if err := p.wait(); err != nil {
-			p.t.Error(err)
-			return starts
+			if k.faults == nil {
+				p.t.Error(err)
+				return starts
+			}
+			pause = 0
 		}
 		select {
 		case <-time.After(pause):

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,6 +45,9 @@ type process struct {
 	hash      [32]byte // of the descriptor
 	statement *ecdsa.PublicKey
 	address   string
+	// tracer is the command line to put before that of the next start, for one that has
+	// faults.
+	tracer []string
 
 	listener *os.File
 	cmd      *exec.Cmd
@@ -127,7 +131,8 @@ func (p *process) start() error {
 		return err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(os.Args[0])
+	args := append(slices.Clip(p.tracer), os.Args[0])
+	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Env = append(os.Environ(), childFile+"="+p.file("config"))
 	p.cmd.ExtraFiles = []*os.File{p.listener}
 	p.cmd.Stderr = log
