@@ -36,6 +36,7 @@ func TestKilled(t *testing.T) {
 // kills says how long a process lives.
 type kills struct {
 	least, most time.Duration
+	started     bool // it is not killed before it serves
 	// faults returns the tracer of the next start, which may make it fail. nil: none does.
 	faults func() []string
 }
@@ -97,7 +98,7 @@ func (p *process) killUntil(ctx context.Context, done <-chan struct{}, k kills) 
 		}
 		starts++
 		pause := k.least + rand.N(k.most-k.least)
-		if rand.IntN(8) == 0 { // while it starts
+		if !k.started && rand.IntN(8) == 0 { // while it starts
 			pause = rand.N(k.least)
 		} else if err := p.wait(); err != nil {
 			if k.faults == nil {
